@@ -1,0 +1,54 @@
+"""The gatherer: brings single events of all partitions together in one stream, each once."""
+
+import asyncio
+from typing import Final, cast
+
+from processors.aggregators.merged import APPEND_INTERVAL_S, MergedWriter
+from processors.aggregators.ownership import Grant
+from processors.runtime.bus import Bus, Entry
+
+__all__ = ["Gatherer"]
+
+_AT_ONCE: Final = 500
+_FROM: Final = b"from:"
+
+
+class Gatherer(MergedWriter):
+    """Writes a merged stream from one stream of each partition, in the order of their times where they meet.
+
+    Delivery: exactly once; how far each partition was gathered is noted together with what was gathered.
+    """
+
+    def __init__(
+        self, bus: Bus, stream: str, kind: str, sources: dict[str, str], *, retention_ms: int, most: int
+    ) -> None:
+        super().__init__(bus, stream, kind, retention_ms, most)
+        # Stream to gather from -> partition.
+        self._sources = sources
+
+    async def write(self, grant: Grant) -> None:
+        """Gather until cancelled. Raises Fenced, redis-py's errors."""
+        meta = cast("dict[bytes, bytes]", await self._bus.client.hgetall(self.meta_key))
+        positions = {
+            key: meta.get(_FROM + partition.encode(), b"0-0").decode() for key, partition in self._sources.items()
+        }
+        loop = asyncio.get_running_loop()
+        while True:
+            # All streams together may give as many times more: each append is bounded below.
+            found = await self._bus.read_many(positions, count=_AT_ONCE // len(self._sources) + 1)
+            began = loop.time()
+            if found:
+                grant = await self.append(grant, self._bodies(found), self._gathered(found))
+                positions |= {key: entries[-1][0].decode() for key, entries in found.items()}
+            spare = began + APPEND_INTERVAL_S - loop.time()
+            if spare > 0:
+                await asyncio.sleep(spare)
+
+    def _gathered(self, found: dict[str, list[Entry]]) -> dict[str, str]:
+        return {self._sources[key]: entries[-1][0].decode() for key, entries in found.items()}
+
+    @staticmethod
+    def _bodies(found: dict[str, list[Entry]]) -> list[bytes]:
+        entries = [entry for partition in found.values() for entry in partition]
+        entries.sort(key=lambda entry: tuple(int(part) for part in entry[0].split(b"-")))
+        return [fields[b"d"] for _, fields in entries]

@@ -1,0 +1,70 @@
+"""What all writers of merged streams share: one entry after the other, under a token."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from processors.aggregators.ownership import Fenced, Grant
+from processors.runtime.bus import BUS_FAILURES, Bus, Script
+from schemas.streams import writer_key
+
+__all__ = ["APPEND_INTERVAL_S", "MergedWriter"]
+
+APPEND_INTERVAL_S: Final = 0.005
+"""No sooner than this after the last: under load more partials go into one entry."""
+
+_APPEND: Final = Script("append")
+
+
+class MergedWriter:
+    """The one writer of a merged stream, as long as its lease is held. A subclass says what is written.
+
+    Delivery: an entry that was appended is there once. Ordering: n grows by one with each.
+    """
+
+    def __init__(self, bus: Bus, stream: str, kind: str, retention_ms: int, most: int) -> None:
+        # Holds its lease, and how far it has come.
+        self.meta_key = writer_key(stream)
+        self._bus = bus
+        self._stream = stream
+        self._kind = kind
+        self._retention_ms = retention_ms
+        self._most = most
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, grant: Grant, on_lost: Callable[[str], None]) -> None:
+        """Begin to write. `on_lost` is told why it cannot go on, once."""
+        self._task = asyncio.create_task(self._run(grant, on_lost))
+        self._bus.guard(self._task)
+
+    async def stop(self) -> None:
+        """Write no more. What was read and not appended is read again by the next writer."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _run(self, grant: Grant, on_lost: Callable[[str], None]) -> None:
+        try:
+            await self.write(grant)
+        except (Fenced, *BUS_FAILURES) as error:
+            on_lost(str(error) or type(error).__name__)
+
+    async def write(self, grant: Grant) -> None:
+        """Read and append until cancelled. Raises Fenced, redis-py's errors."""
+        raise NotImplementedError
+
+    async def append(self, grant: Grant, bodies: Sequence[bytes], gathered: Mapping[str, str]) -> Grant:
+        """Add one entry for each of `bodies`, and note up to which id each partition was gathered.
+
+        Returns the grant with its new n. Raises Fenced: if another writer is at work; nothing was written. Raises
+        redis-py's errors: it may or may not have been written.
+        """
+        args: list[Any] = [grant.token, grant.n, self._kind, self._bus.clock.now_ms(), self._retention_ms, self._most]
+        args += [len(bodies), *bodies]
+        for partition, entry_id in gathered.items():
+            args += [partition, entry_id]
+        status, *detail = await _APPEND.run(self._bus.client, [self._stream, self.meta_key], args)
+        self._bus.clock.sync(detail[-1])
+        if status != b"OK":
+            raise Fenced(f"{self._stream}: {status.decode().lower()}")
+        return grant._replace(n=detail[0])

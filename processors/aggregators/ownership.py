@@ -1,0 +1,83 @@
+"""Ownership: who may write a partition, or a merged stream.
+
+A lease chooses the owner, by the server's clock; a fencing token protects what is owned: every commit presents it, and
+one that is not the newest writes nothing, however late it arrives. Idempotency: acquiring again by the same owner gives
+a newer token.
+"""
+
+import secrets
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from processors.runtime.bus import Bus, Script
+
+__all__ = ["LEASE_MS", "RENEW_MS", "Fenced", "Grant", "acquire", "new_owner", "release", "renew"]
+
+LEASE_MS: Final = 1_000
+"""How long a lease lasts without being renewed."""
+
+RENEW_MS: Final = 300
+"""How often it is renewed: two renewals may be lost."""
+
+_ACQUIRE: Final = Script("acquire")
+_RENEW: Final = Script("renew")
+
+
+class Fenced(Exception):
+    """Another owner has a newer token: what was held is lost, and nothing was written."""
+
+
+class Grant(NamedTuple):
+    """What an owner holds."""
+
+    token: str
+    epoch: str
+    # The newest commit's number, and the id of the newest entry it consumed.
+    n: int
+    position: str
+
+
+def new_owner() -> str:
+    """A random name for a process as an owner."""
+    return secrets.token_hex(6)
+
+
+async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | int]:
+    """For each meta key a Grant, or the milliseconds until another owner's lease ends unless it is renewed.
+
+    Raises redis-py's errors. Cancellation: some may have been acquired; they run out by themselves.
+    """
+    run_id = await bus.run_id()
+    calls = [([key], [owner, LEASE_MS, run_id, secrets.token_hex(6)]) for key in keys]
+    grants: list[Grant | int] = []
+    for answer in await _ACQUIRE.run_many(bus.client, calls):
+        if isinstance(answer, Exception):
+            raise answer
+        bus.clock.sync(answer[-1])
+        if answer[0] == b"OK":
+            _, token, epoch, n, position, _ = answer
+            grants.append(Grant(token.decode(), epoch.decode(), int(n), position.decode()))
+        else:
+            grants.append(int(answer[1]))
+    return grants
+
+
+async def renew(bus: Bus, tokens: Sequence[tuple[str, str]]) -> list[str]:
+    """Renew the leases of (meta key, token); returns the keys that are lost to a newer token.
+
+    Raises redis-py's errors; then the leases may run out.
+    """
+    answers = await _RENEW.run_many(bus.client, [([key], [token, LEASE_MS]) for key, token in tokens])
+    lost: list[str] = []
+    for (key, _), answer in zip(tokens, answers, strict=True):
+        if isinstance(answer, Exception):
+            raise answer
+        bus.clock.sync(answer[-1])
+        if answer[0] != b"OK":
+            lost.append(key)
+    return lost
+
+
+async def release(bus: Bus, tokens: Sequence[tuple[str, str]]) -> None:
+    """Give leases back, so that a successor need not wait for their end. Raises redis-py's errors."""
+    await _RENEW.run_many(bus.client, [([key], [token, 0]) for key, token in tokens])

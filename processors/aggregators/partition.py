@@ -1,0 +1,289 @@
+"""One partition: folds entries into state, and says what a commit has to write.
+
+State is a function of the entries alone, whatever the time at which they are folded; the summary and the roster are
+functions of the state and `now`. Internal time only moves forward.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from processors.aggregators.peers import Roster
+from processors.aggregators.sync import SyncLedger, SyncTotals
+from schemas import codec
+from schemas.errors import MalformedEntry, NewerVersion
+from schemas.events import MAX_BATCH_EVENTS, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
+from schemas.metrics import DeadLetter, FederationPartial, Origin, Partial, SyncRecord
+from schemas.streams import SIMULATED
+
+__all__ = ["MAX_DIRTY", "MAX_EXCERPT_BYTES", "Commit", "Partition"]
+
+MAX_DIRTY: Final = 1_000
+"""Most fields of state and roster that one commit writes: the server spends 5 us on each, and serves nobody else."""
+
+MAX_EXCERPT_BYTES: Final = 65_536
+"""Most of a rejected entry that is kept with its dead letter."""
+
+_MAX_FUTURE_MS: Final = 5_000
+# An event changes three fields at most: a sync its window, its sender's state and row.
+_ROOM_FOR_BATCH: Final = 3 * MAX_BATCH_EVENTS
+_MAX_PARKED_FIELDS: Final = 32
+_FORMAT: Final = 1
+_TOTALS: Final = "totals"
+
+
+class _Totals(Struct, array_like=True):
+    """The field `totals` of the state. New fields go to the end."""
+
+    format: int
+    # When these totals began, ms.
+    since: int
+    heartbeats: int = 0
+    # Times that were too far ahead, and were replaced.
+    future: int = 0
+    # Newest time of a fact about a peer, ms; None before the first.
+    peers_as_of: int | None = None
+    sync: SyncTotals = msgspec.field(default_factory=SyncTotals)
+
+
+@dataclass(slots=True)
+class Commit:
+    """What one commit writes. None as a value removes the field."""
+
+    # Id of the newest entry that was folded; unchanged if time alone moved.
+    position: str
+    state: dict[str, bytes | None] = field(default_factory=dict)
+    roster: dict[str, bytes | None] = field(default_factory=dict)
+    # Body of the entry of `ark:{p}:changes`; None if the roster is as it was.
+    changes: bytes | None = None
+    partial: bytes = b""
+    feed: list[bytes] = field(default_factory=list)
+    dead: list[bytes] = field(default_factory=list)
+    # Entries of a newer schema version, as they came.
+    parked: list[Mapping[bytes, bytes]] = field(default_factory=list)
+
+
+_decode_totals = msgspec.json.Decoder(_Totals).decode
+_decode_row = msgspec.json.Decoder(list[int]).decode
+
+
+class Partition:
+    """The logic of one partition between its restore and its loss."""
+
+    def __init__(self, name: str, now: int) -> None:
+        self.name = name
+        self._origin: Origin = "simulated" if name == SIMULATED else "live"
+        self._roster = Roster()
+        self._ledger = SyncLedger()
+        self._totals = _Totals(_FORMAT, now)
+        # Internal time: the latest `now` that was seen.
+        self._now = now
+        # What the next commit tells besides state and roster.
+        self._feed: list[bytes] = []
+        self._dead: list[bytes] = []
+        self._parked: list[Mapping[bytes, bytes]] = []
+        # Weight x success ratio of each known peer in 10^-9, and their sum.
+        self._integrity: dict[str, int] = {}
+        self._integrity_sum = 0
+        # Id of the newest folded entry.
+        self._position = "0-0"
+        # Whether anything was folded, or changed by time, since the last commit.
+        self._moved = False
+
+    def restore(self, position: str, fields: Mapping[bytes, bytes], now: int) -> None:
+        """Take back the committed state, once or in several parts, and stand at `position`.
+
+        Raises msgspec.DecodeError: if a field is not one of ours.
+        """
+        self._position = position
+        for name, encoded in fields.items():
+            kind, _, key = name.decode("utf-8", "surrogatepass").partition(":")
+            match kind:
+                case "peer":
+                    self._roster.restore(key, encoded)
+                case "sync":
+                    self._ledger.restore_window(key, encoded)
+                case "rate":
+                    self._ledger.rates.rows[int(key)] = _decode_row(encoded)
+                case "totals":
+                    self._totals = _decode_totals(encoded)
+                    self._ledger.totals = self._totals.sync
+        self._settle_integrity([*self._roster.peers])
+        self.pass_time(now)
+
+    @property
+    def position(self) -> str:
+        """Id of the newest folded entry."""
+        return self._position
+
+    def has_room(self) -> bool:
+        """Whether one more entry is sure to fit into the commit; if not, commit first."""
+        return self._dirty() + _ROOM_FOR_BATCH <= MAX_DIRTY
+
+    def _dirty(self) -> int:
+        roster, ledger = self._roster, self._ledger
+        rows = len(roster.changed_rows) + len(roster.left) + len(roster.changed_state)
+        return rows + len(ledger.changed_windows) + len(ledger.changed_seconds) + 1
+
+    def fold(self, entry_id: str, fields: Mapping[bytes, bytes], now: int) -> None:
+        """Fold one stream entry. What cannot be read becomes a dead letter, or is parked."""
+        self._advance(now)
+        self._position = entry_id
+        self._moved = True
+        arrived = int(entry_id.partition("-")[0])
+        try:
+            batch = codec.decode_events(fields)
+        except NewerVersion as error:
+            if len(fields) <= _MAX_PARKED_FIELDS and sum(map(len, fields.values())) <= codec.MAX_BODY:
+                self._parked.append(fields)
+            else:
+                self._reject(arrived, "aggregator", f"{error}, and it is too large to be parked", fields.get(b"d", b""))
+            return
+        except MalformedEntry as error:
+            self._reject(arrived, "aggregator", error.reason, fields.get(b"d", b""))
+            return
+        for event in batch.events:
+            self._fold_event(event, arrived)
+        for reason, raw in batch.rejected:
+            self._reject(arrived, "aggregator", reason, raw)
+
+    def _fold_event(self, event: Event, arrived: int) -> None:
+        ts = event.ts
+        if ts > arrived + _MAX_FUTURE_MS:
+            ts = arrived
+            self._totals.future += 1
+        match event:
+            case Heartbeat():
+                self._totals.heartbeats += 1
+                self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
+                self._roster.hear(event, ts, self._now)
+            case PeerGone():
+                self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
+                self._roster.lose(event.peer, ts, self._now)
+            case SyncOut():
+                self._ledger.send(event, ts, arrived, self._now)
+                self._roster.share(event.sender, event.bytes)
+                self._feed.append(codec.encode(self._record(event, ts)))
+            case SyncIn():
+                self._ledger.take_part(event.peer, ts, self._now, ok=event.ok)
+            case Rejected():
+                self._reject(ts, event.collector, event.reason, event.excerpt.encode("utf-8", "replace"))
+
+    def _record(self, event: SyncOut, ts: int) -> SyncRecord:
+        return SyncRecord(
+            ts=ts,
+            sender=event.sender,
+            target=event.target,
+            action=event.action,
+            bytes=event.bytes,
+            source=self._origin,
+            ok=event.ok,
+        )
+
+    def _reject(self, ts: int, by: str, reason: str, raw: bytes) -> None:
+        excerpt = raw[:MAX_EXCERPT_BYTES].decode("utf-8", "replace")
+        self._dead.append(codec.encode(DeadLetter(ts=ts, rejected_by=by, reason=reason, excerpt=excerpt)))
+
+    def pass_time(self, now: int) -> None:
+        """Let time act, on as many peers as fit into one commit; `next_deadline` tells whether some are left."""
+        self._advance(now)
+        self._roster.pass_time(self._now, MAX_DIRTY // 8)
+        self._ledger.pass_time(self._now, MAX_DIRTY // 8)
+
+    def _advance(self, now: int) -> None:
+        self._now = max(self._now, now)
+
+    def next_deadline(self) -> int | None:
+        """When time alone changes something next, ms; None if nothing waits for time."""
+        moments = [self._roster.next_deadline(), self._ledger.next_deadline()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def needs_commit(self) -> bool:
+        """Whether there is something to tell. State that merely fell out of its windows waits for the next commit."""
+        roster = self._roster
+        before = self._integrity_sum
+        self._settle_integrity([*roster.changed_rows, *roster.left, *self._ledger.changed_ratios])
+        self._ledger.changed_ratios.clear()
+        told = bool(roster.changed_rows or roster.left) or self._integrity_sum != before
+        self._moved = self._moved or told or self._dirty() > MAX_DIRTY // 2
+        return self._moved
+
+    def _settle_integrity(self, peer_ids: list[str]) -> None:
+        for peer_id in peer_ids:
+            peer = self._roster.peers.get(peer_id)
+            self._integrity_sum -= self._integrity.pop(peer_id, 0)
+            if peer is None or not peer.weight():
+                continue
+            finished, succeeded = self._ledger.ratio(peer_id)
+            share = peer.weight() * succeeded // finished if finished else peer.weight()
+            self._integrity[peer_id] = share
+            self._integrity_sum += share
+
+    def collect(self, epoch: str, n: int, now: int) -> Commit:
+        """Everything the commit `n` of `epoch` writes. Afterwards all of it counts as written."""
+        self._advance(now)
+        self.needs_commit()
+        commit = Commit(self._position, feed=self._feed, dead=self._dead, parked=self._parked)
+        self._feed, self._dead, self._parked = [], [], []
+        self._collect_roster(commit)
+        self._collect_ledger(commit)
+        self._totals.sync = self._ledger.totals
+        commit.state[_TOTALS] = codec.encode(self._totals)
+        commit.partial = codec.encode(self._partial(epoch, n))
+        self._moved = False
+        return commit
+
+    def _collect_roster(self, commit: Commit) -> None:
+        roster = self._roster
+        rows = {peer_id: roster.row(peer_id, self._now) for peer_id in roster.changed_rows}
+        commit.roster = {peer_id: codec.encode(row) for peer_id, row in rows.items()}
+        for peer_id in roster.left:
+            commit.roster[peer_id] = None
+        if commit.roster:
+            commit.changes = codec.encode({**rows, **dict.fromkeys(roster.left)})
+        for peer_id in roster.changed_state:
+            known = peer_id in roster.peers
+            commit.state[f"peer:{peer_id}"] = roster.encode_state(peer_id) if known else None
+        roster.changed_rows.clear()
+        roster.changed_state.clear()
+        roster.left.clear()
+
+    def _collect_ledger(self, commit: Commit) -> None:
+        ledger = self._ledger
+        for peer_id in ledger.changed_windows:
+            commit.state[f"sync:{peer_id}"] = ledger.encode_window(peer_id)
+        for second in ledger.changed_seconds:
+            row = ledger.rates.rows.get(second)
+            commit.state[f"rate:{second}"] = None if row is None else codec.encode(row)
+        ledger.changed_windows.clear()
+        ledger.changed_seconds.clear()
+
+    def _partial(self, epoch: str, n: int) -> Partial:
+        roster, ledger = self._roster, self._ledger
+        return Partial(
+            partition=self.name,
+            epoch=epoch,
+            n=n,
+            ts=self._now,
+            since=self._totals.since,
+            federation=FederationPartial(
+                known=len(roster.peers),
+                online=roster.online,
+                integrity_nano=self._integrity_sum,
+                latency_us=roster.latencies.sum_us,
+                latencies=roster.latencies.count,
+                sketch=roster.latencies.snapshot(),
+                rates=ledger.snapshot_rates(),
+                heartbeats_total=self._totals.heartbeats,
+                sync_events_total=ledger.totals.syncs,
+                sync_bytes_total=ledger.totals.bytes,
+                sync_failures_total=ledger.totals.failures,
+                late_total=ledger.totals.late,
+                future_total=self._totals.future,
+                peers_as_of=self._totals.peers_as_of,
+                sync_as_of=ledger.totals.as_of,
+            ),
+        )

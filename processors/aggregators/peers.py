@@ -1,0 +1,206 @@
+"""The roster of one partition: who is known, who is online, how suspicious a silence is.
+
+State is made of facts alone: what was heard, and when. Whether a peer is online is a function of the facts and `now`;
+the status that was last published is kept beside them, so that a successor knows what it still has to tell.
+"""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from processors.aggregators import failure_detector as detector
+from processors.aggregators.deadlines import Deadlines
+from processors.aggregators.failure_detector import Intervals
+from processors.aggregators.statistics import LatencySketch
+from schemas.events import Heartbeat
+from schemas.metrics import PeerRow
+
+__all__ = ["WEIGHTS", "Peer", "Roster"]
+
+WEIGHTS: Final = {"core": 1_000_000_000, "trusted": 950_000_000, "verified": 900_000_000}
+"""Weight of each tier in `data_integrity`, in 10^-9; every other tier weighs nothing."""
+
+_LEAVES_AFTER_MS: Final = 3_600_000
+_PERMANENT_LEAVES_AFTER_MS: Final = 24 * 3_600_000
+
+
+class Peer(Struct, array_like=True, omit_defaults=True):
+    """What is known of one peer; the value of its field in `ark:{p}:state`. New fields go to the end."""
+
+    # When its last heartbeat was observed, ms.
+    last_heartbeat: int
+    # What it said last; None where it did not.
+    hostname: str | None = None
+    tier: str | None = None
+    says: str | None = None
+    latency_us: int | None = None
+    learnt_from: str = "redis"
+    # Whether its key expires by itself.
+    expires: bool = False
+    # Whether its key expired or was deleted after the last heartbeat.
+    gone: bool = False
+    # Bytes sent since it entered the roster.
+    data_shared: int = 0
+    intervals: Intervals = Intervals()
+    # The status that was published last: "online", "syncing" or "offline".
+    status: str = "offline"
+    # How many of `detector.LEVELS` its published suspicion has reached.
+    level: int = 0
+
+    def status_at(self, now: int) -> str:
+        """Its status at `now`."""
+        if self.gone or self.says == "offline" or now - self.last_heartbeat >= detector.timeout_ms(self.intervals):
+            return "offline"
+        return "syncing" if self.says == "syncing" else "online"
+
+    def level_at(self, now: int) -> int:
+        """How many of `detector.LEVELS` its suspicion has reached at `now`."""
+        silence = now - self.last_heartbeat
+        return sum(silence >= detector.silence_until(self.intervals, level) for level in detector.LEVELS)
+
+    def leaves_at(self) -> int:
+        """When it leaves the roster, ms, unless it is heard of again."""
+        permanent = not self.expires and not self.gone
+        return self.last_heartbeat + (_PERMANENT_LEAVES_AFTER_MS if permanent else _LEAVES_AFTER_MS)
+
+    def next_deadline(self) -> int:
+        """When time alone changes its row next, ms."""
+        if self.gone or self.level >= len(detector.LEVELS):
+            return self.leaves_at()
+        silence = detector.silence_until(self.intervals, detector.LEVELS[self.level])
+        return min(self.last_heartbeat + int(silence) + 1, self.leaves_at())
+
+    def weight(self) -> int:
+        """Its tier's weight, in 10^-9."""
+        return WEIGHTS.get(self.tier or "", 0)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Peer).decode
+
+
+class Roster:
+    """The peers of one partition, their sums, and the rows that have to be written anew."""
+
+    def __init__(self) -> None:
+        # Known peers by id.
+        self.peers: dict[str, Peer] = {}
+        # How many are online or syncing, and the latencies of those.
+        self.online = 0
+        self.latencies = LatencySketch()
+        # Ids whose row differs from the published one, whose state differs from the committed one, and who left.
+        self.changed_rows: set[str] = set()
+        self.changed_state: set[str] = set()
+        self.left: set[str] = set()
+        self._deadlines = Deadlines()
+
+    def restore(self, peer_id: str, encoded: bytes) -> None:
+        """Take back a peer from its committed state. Raises msgspec.DecodeError: if it is not one of ours."""
+        peer = _decode(encoded)
+        self.peers[peer_id] = peer
+        self._count(peer, 1)
+        self._deadlines.set(peer_id, peer.next_deadline())
+
+    def encode_state(self, peer_id: str) -> bytes:
+        """A known peer's field of `ark:{p}:state`."""
+        return _encode(self.peers[peer_id])
+
+    def hear(self, event: Heartbeat, ts: int, now: int) -> None:
+        """A heartbeat, observed at `ts`. One that is older than the last brings no news, and changes nothing."""
+        peer = self.peers.get(event.peer)
+        if peer is not None and ts >= peer.leaves_at():
+            # It would have left, had time been looked at in between: it enters anew, whoever works the partition.
+            self._remove(event.peer)
+            peer = None
+        if peer is None:
+            peer = self.peers[event.peer] = Peer(last_heartbeat=ts)
+            self.left.discard(event.peer)
+        elif ts < peer.last_heartbeat:
+            return
+        else:
+            self._count(peer, -1)
+            peer.intervals = detector.observe(peer.intervals, ts - peer.last_heartbeat)
+        self._take(peer, event, ts)
+        self._publish(event.peer, peer, now)
+
+    @staticmethod
+    def _take(peer: Peer, event: Heartbeat, ts: int) -> None:
+        peer.last_heartbeat = ts
+        peer.hostname, peer.tier, peer.says = event.hostname, event.tier, event.status
+        peer.latency_us = None if event.latency_ms is None else round(event.latency_ms * 1000)
+        peer.learnt_from, peer.expires, peer.gone = event.learnt_from, event.expires, False
+
+    def lose(self, peer_id: str, ts: int, now: int) -> None:
+        """A peer's key is gone since `ts`. An unknown peer, or one that was heard of since, is not lost."""
+        peer = self.peers.get(peer_id)
+        if peer is None or ts < peer.last_heartbeat or peer.gone:
+            return
+        self._count(peer, -1)
+        peer.gone = True
+        self._publish(peer_id, peer, now)
+
+    def share(self, peer_id: str, sent_bytes: int) -> None:
+        """A peer sent so many bytes; unknown peers are not counted."""
+        peer = self.peers.get(peer_id)
+        if peer is not None and sent_bytes:
+            peer.data_shared += sent_bytes
+            self.changed_state.add(peer_id)
+            self.changed_rows.add(peer_id)
+
+    def pass_time(self, now: int, most: int) -> None:
+        """Let time act on at most `most` peers: suspicion grows, peers go offline, and leave."""
+        for peer_id in self._deadlines.pop_due(now, most):
+            peer = self.peers.get(peer_id)
+            if peer is None:
+                continue
+            if now >= peer.leaves_at():
+                self._remove(peer_id)
+            elif now >= peer.next_deadline():
+                self._count(peer, -1)
+                self._publish(peer_id, peer, now)
+            else:
+                self._deadlines.set(peer_id, peer.next_deadline())
+
+    def next_deadline(self) -> int | None:
+        """When time alone changes something next, ms; None if nothing is known."""
+        return self._deadlines.next_deadline()
+
+    def row(self, peer_id: str, now: int) -> PeerRow:
+        """A known peer's row at `now`."""
+        peer = self.peers[peer_id]
+        silence = max(0, now - peer.last_heartbeat)
+        return PeerRow(
+            id=peer_id,
+            status=peer.status,  # type: ignore[arg-type]  # status_at gives nothing else
+            suspicion=detector.OFFLINE_PHI if peer.gone else round(detector.suspicion(peer.intervals, silence), 1),
+            data_shared=peer.data_shared,
+            last_seen=peer.last_heartbeat,
+            learnt_from=peer.learnt_from,
+            hostname=peer.hostname,
+            tier=peer.tier,
+            latency_ms=None if peer.latency_us is None else peer.latency_us / 1000,
+        )
+
+    def _publish(self, peer_id: str, peer: Peer, now: int) -> None:
+        """Count a peer, which was taken out of the sums, with its status at `now`, and have its row written."""
+        peer.status = peer.status_at(now)
+        peer.level = peer.level_at(now)
+        self._count(peer, 1)
+        self.changed_state.add(peer_id)
+        self.changed_rows.add(peer_id)
+        self._deadlines.set(peer_id, peer.next_deadline())
+
+    def _count(self, peer: Peer, by: int) -> None:
+        if peer.status == "offline":
+            return
+        self.online += by
+        if peer.latency_us is not None:
+            (self.latencies.add if by > 0 else self.latencies.remove)(peer.latency_us)
+
+    def _remove(self, peer_id: str) -> None:
+        self._count(self.peers.pop(peer_id), -1)
+        self._deadlines.discard(peer_id)
+        self.changed_state.add(peer_id)
+        self.changed_rows.discard(peer_id)
+        self.left.add(peer_id)

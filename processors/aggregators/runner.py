@@ -1,0 +1,130 @@
+"""The runner of one partition: moves entries into its logic, and its commits to the bus.
+
+Delivery: exactly once in effect. What was folded but not committed is dropped with the runner, and folded again from
+the committed position by the next one. Overflow: the next entries are read when the last ones are committed, so at most
+one read is held in memory; the stream keeps the rest.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from processors.aggregators.checkpoint import commit, read_state
+from processors.aggregators.ownership import Fenced, Grant
+from processors.aggregators.partition import Partition
+from processors.runtime.bus import BUS_FAILURES, Bus, Entry, Subscription
+from schemas import streams
+
+__all__ = ["PartitionRunner"]
+
+_COMMIT_INTERVAL_S: Final = 0.005
+"""No sooner than this after the last commit: under load batches grow, not the delay."""
+
+_READ_AT_ONCE: Final = 200
+
+
+class PartitionRunner:
+    """Works one partition for as long as its lease is held."""
+
+    def __init__(self, bus: Bus, partition: str, retention_ms: int) -> None:
+        self._bus = bus
+        self._name = partition
+        self._retention_ms = retention_ms
+        # What is held; None before the start. Its n and position are those of the last commit.
+        self._grant: Grant | None = None
+        self._partition: Partition | None = None
+        self._subscription: Subscription | None = None
+        # Called once when the partition cannot be worked any more; None when that has happened, or before the start.
+        self._on_lost: Callable[[str], None] | None = None
+        # Folding and committing is one at a time: entries and time both ask for it.
+        self._working = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tick: asyncio.Task[None] | None = None
+
+    async def start(self, grant: Grant, on_lost: Callable[[str], None]) -> None:
+        """Restore the committed state, and go on from its position. `on_lost` is told why it cannot go on, once.
+
+        Raises redis-py's errors. Cancellation: safe.
+        """
+        self._grant, self._on_lost = grant, on_lost
+        self._partition = partition = Partition(self._name, self._bus.clock.now_ms())
+        async for fields in read_state(self._bus, self._name):
+            partition.restore(grant.position, fields, self._bus.clock.now_ms())
+        try:
+            # The first commit says that there is a new owner, and tells what time has done since the last.
+            await self._commit()
+        except Fenced as error:
+            self._lose(str(error))
+            return
+        self._subscription = await self._bus.subscribe(
+            streams.events_key(self._name), grant.position, self._handle, max_records=_READ_AT_ONCE
+        )
+
+    async def stop(self) -> None:
+        """Finish the entries at hand, and read no more."""
+        self._on_lost = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._subscription is not None:
+            await self._subscription.stop()
+        if self._tick is not None:
+            await asyncio.wait({self._tick})
+
+    async def _handle(self, entries: list[Entry]) -> None:
+        began = asyncio.get_running_loop().time()
+        async with self._working:
+            await self._work(entries)
+        spare = began + _COMMIT_INTERVAL_S - asyncio.get_running_loop().time()
+        if spare > 0:
+            await asyncio.sleep(spare)
+
+    async def _work(self, entries: list[Entry]) -> None:
+        """Fold entries and the time that passed, and commit. A failure ends the work on this partition."""
+        partition = self._partition
+        if self._on_lost is None or partition is None:
+            return
+        try:
+            partition.pass_time(self._bus.clock.now_ms())
+            for entry_id, fields in entries:
+                if not partition.has_room():
+                    await self._commit()
+                partition.fold(entry_id.decode(), fields, self._bus.clock.now_ms())
+            if partition.needs_commit():
+                await self._commit()
+            else:
+                self._arm()
+        except (Fenced, *BUS_FAILURES) as error:
+            # Whether the commit was written is not known, or another owner is at work: only a restore tells.
+            self._lose(str(error) or type(error).__name__)
+
+    async def _commit(self) -> None:
+        assert self._partition is not None
+        assert self._grant is not None
+        work = self._partition.collect(self._grant.epoch, self._grant.n + 1, self._bus.clock.now_ms())
+        self._grant = await commit(self._bus, self._name, self._grant, work, self._retention_ms)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Wake up when time alone changes something."""
+        assert self._partition is not None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._partition.next_deadline()
+        if deadline is not None:
+            delay_s = max((deadline - self._bus.clock.now_ms()) / 1000, _COMMIT_INTERVAL_S)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        if self._on_lost is not None and (self._tick is None or self._tick.done()):
+            self._tick = asyncio.create_task(self._pass_time())
+            self._bus.guard(self._tick)
+
+    async def _pass_time(self) -> None:
+        async with self._working:
+            await self._work([])
+
+    def _lose(self, why: str) -> None:
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost(why)

@@ -1,0 +1,39 @@
+"""The aggregators' process: every partition, the merger, and the gatherers, as far as their leases can be had."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from processors.aggregators.gatherer import Gatherer
+from processors.aggregators.merger import FederationMerger
+from processors.aggregators.owner import Duty, own
+from processors.aggregators.runner import PartitionRunner
+from processors.runtime.bus import Bus
+from processors.runtime.settings import Settings
+from schemas import streams
+
+__all__ = ["serve"]
+
+_DEAD_RETENTION_MS = 7 * 24 * 3_600_000
+
+
+async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
+    """Aggregate until `stop`."""
+    await own(bus, _duties(bus, settings), stop)
+
+
+def _duties(bus: Bus, settings: Settings) -> dict[str, Callable[[], Duty]]:
+    names = [*streams.live_partitions(settings.ark_partitions), streams.SIMULATED]
+    retention_ms = settings.ark_retention
+    feeds = {streams.feed_key(name): name for name in names}
+    letters = {streams.dead_key(name): name for name in names}
+    return {
+        **{streams.meta_key(name): partial(PartitionRunner, bus, name, retention_ms) for name in names},
+        streams.writer_key(streams.METRICS_FEDERATION): partial(FederationMerger, bus, names, retention_ms),
+        streams.writer_key(streams.FEED_SYNC): partial(
+            Gatherer, bus, streams.FEED_SYNC, "sync", feeds, retention_ms=retention_ms, most=50_000
+        ),
+        streams.writer_key(streams.DEAD): partial(
+            Gatherer, bus, streams.DEAD, "dead", letters, retention_ms=_DEAD_RETENTION_MS, most=10_000
+        ),
+    }

@@ -1,0 +1,224 @@
+"""The syncs of one partition: rates and totals of what its peers sent, and the success of what they took part in.
+
+The windows of a peer are kept whether or not it is known: its first sync may arrive before its first heartbeat, from
+another collector, and must count all the same.
+"""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from processors.aggregators.deadlines import Deadlines
+from processors.aggregators.windows import (
+    BUCKET_MS,
+    PAIR_WINDOW_MS,
+    RATE_WINDOW_MS,
+    RATIO_WINDOW_MS,
+    RatioWindow,
+    SecondSums,
+    is_over,
+)
+from schemas.events import SyncOut
+from schemas.metrics import SyncRates
+
+__all__ = ["MAX_PAIRS", "MAX_WINDOWS", "SyncLedger", "SyncTotals"]
+
+MAX_WINDOWS: Final = 50_000
+"""Most peers of a partition whose syncs are remembered; further ones count in totals and rates only."""
+
+MAX_PAIRS: Final = 500
+"""Most targets of one peer that count as active at once; further ones count in totals and rates only."""
+
+
+class SyncTotals(Struct, array_like=True):
+    """Totals since the partition began. New fields go to the end."""
+
+    syncs: int = 0
+    bytes: int = 0
+    failures: int = 0
+    late: int = 0
+    # Newest time of a sync, ms; None before the first.
+    as_of: int | None = None
+    # What a bound left out: windows of peers, pairs.
+    overflow: int = 0
+
+
+class _Stored(Struct, array_like=True):
+    ratio: list[int]
+    pairs: dict[str, int]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Stored).decode
+
+
+class _Window:
+    """One peer's part in syncs."""
+
+    __slots__ = ("pairs", "ratio")
+
+    def __init__(self, ratio: RatioWindow, pairs: dict[str, int]) -> None:
+        self.ratio = ratio
+        # Newest sync, ms, to each target of the last ten seconds.
+        self.pairs = pairs
+
+    def next_deadline(self) -> int | None:
+        moments = [_pair_deadline(ts) for ts in self.pairs.values()]
+        ratio = self.ratio.next_deadline()
+        if ratio is not None:
+            moments.append(ratio)
+        return min(moments, default=None)
+
+
+def _pair_over(ts: int, now: int) -> bool:
+    return is_over(ts // 1000, 1000, PAIR_WINDOW_MS, now)
+
+
+def _pair_deadline(ts: int) -> int:
+    """When a pair whose newest sync was at `ts` is active no more."""
+    return (ts // 1000 + 1) * 1000 + PAIR_WINDOW_MS - 1
+
+
+class SyncLedger:
+    """All syncs of one partition, and which parts of its state have to be written anew."""
+
+    def __init__(self) -> None:
+        self.totals = SyncTotals()
+        # Per second: syncs, bytes, finished, succeeded.
+        self.rates = SecondSums(4)
+        # Ids whose window differs from the committed one, and seconds likewise; those that are over are removed there.
+        self.changed_windows: set[str] = set()
+        self.changed_seconds: set[int] = set()
+        # Ids whose success ratio may have changed since this was last emptied.
+        self.changed_ratios: set[str] = set()
+        self._windows: dict[str, _Window] = {}
+        # Active pairs by the second of their newest sync.
+        self._pairs: dict[int, int] = {}
+        self._deadlines = Deadlines()
+
+    def restore_window(self, peer_id: str, encoded: bytes) -> None:
+        """Take back a peer's window. Raises msgspec.DecodeError: if it is not one of ours."""
+        stored = _decode(encoded)
+        self._windows[peer_id] = window = _Window(RatioWindow(stored.ratio), stored.pairs)
+        for ts in stored.pairs.values():
+            self._count_pair(ts, 1)
+        self._arm(peer_id, window)
+
+    def encode_window(self, peer_id: str) -> bytes | None:
+        """A peer's field of `ark:{p}:state`; None if nothing of it is left."""
+        window = self._windows.get(peer_id)
+        return None if window is None else _encode(_Stored(window.ratio.snapshot(), window.pairs))
+
+    def send(self, event: SyncOut, ts: int, arrived: int, now: int) -> None:
+        """A sync that one of our peers sent at `ts`, and that arrived on the bus at `arrived`."""
+        totals = self.totals
+        totals.syncs += 1
+        totals.bytes += event.bytes
+        totals.failures += event.ok is False
+        totals.late += ts <= arrived - RATIO_WINDOW_MS
+        totals.as_of = max(ts, totals.as_of or 0)
+        if not is_over(ts // 1000, 1000, RATE_WINDOW_MS, now):
+            finished, succeeded = event.ok is not None, event.ok is True
+            self.changed_seconds.add(self.rates.add(ts, (1, event.bytes, finished, succeeded)))
+        if not _pair_over(ts, now):
+            self._activate(event.sender, event.target, ts)
+        self.take_part(event.sender, ts, now, ok=event.ok)
+
+    def take_part(self, peer_id: str, ts: int, now: int, *, ok: bool | None) -> None:
+        """A peer took part in a sync of the time `ts`; one that is still under way has no outcome to count."""
+        if ok is None or is_over(ts // BUCKET_MS, BUCKET_MS, RATIO_WINDOW_MS, now):
+            return
+        window = self._window(peer_id)
+        if window is None:
+            return
+        window.ratio.add(ts, succeeded=ok)
+        self.changed_windows.add(peer_id)
+        self.changed_ratios.add(peer_id)
+        deadline = window.ratio.next_deadline()
+        assert deadline is not None, "a window that was just added to is not empty"
+        self._deadlines.set(peer_id, deadline)
+
+    def _activate(self, sender: str, target: str, ts: int) -> None:
+        window = self._window(sender)
+        if window is None:
+            return
+        if target not in window.pairs and len(window.pairs) >= MAX_PAIRS:
+            self.totals.overflow += 1
+            return
+        before = window.pairs.get(target)
+        if before is not None:
+            if ts <= before:
+                return
+            self._count_pair(before, -1)
+        window.pairs[target] = ts
+        self._count_pair(ts, 1)
+        self.changed_windows.add(sender)
+        self._deadlines.set(sender, _pair_deadline(ts))
+
+    def _count_pair(self, ts: int, by: int) -> None:
+        second = ts // 1000
+        count = self._pairs.get(second, 0) + by
+        if count:
+            self._pairs[second] = count
+        else:
+            del self._pairs[second]
+
+    def _window(self, peer_id: str) -> _Window | None:
+        window = self._windows.get(peer_id)
+        if window is None:
+            if len(self._windows) >= MAX_WINDOWS:
+                self.totals.overflow += 1
+                return None
+            window = self._windows[peer_id] = _Window(RatioWindow(), {})
+        return window
+
+    def ratio(self, peer_id: str) -> tuple[int, int]:
+        """(finished, succeeded) syncs that a peer took part in; (0, 0) where it had none."""
+        window = self._windows.get(peer_id)
+        return (0, 0) if window is None else window.ratio.sums()
+
+    def pass_time(self, now: int, most: int) -> None:
+        """Let what is over leave the windows, of at most `most` peers."""
+        for peer_id in self._deadlines.pop_due(now, most):
+            window = self._windows.get(peer_id)
+            if window is None:
+                continue
+            window.ratio.expire(now)
+            for target in [name for name, ts in window.pairs.items() if _pair_over(ts, now)]:
+                self._count_pair(window.pairs.pop(target), -1)
+            self.changed_ratios.add(peer_id)
+            if window.next_deadline() is None:
+                del self._windows[peer_id]
+                self.changed_windows.add(peer_id)
+            else:
+                self._arm(peer_id, window)
+        self.changed_seconds.update(self.rates.expire(now))
+
+    def next_deadline(self) -> int | None:
+        """When something leaves a peer's window next, ms. The rates are evaluated by whoever reads them."""
+        return self._deadlines.next_deadline()
+
+    def _arm(self, peer_id: str, window: _Window) -> None:
+        deadline = window.next_deadline()
+        if deadline is not None:
+            self._deadlines.set(peer_id, deadline)
+
+    def snapshot_rates(self) -> SyncRates | None:
+        """The rate windows with every second between their first and last; None if they are empty."""
+        seconds = {*self.rates.rows, *self._pairs}
+        if not seconds:
+            return None
+        start = min(seconds)
+        span = range(start, max(seconds) + 1)
+        none = (0, 0, 0, 0)
+        columns = zip(*(self.rates.rows.get(second, none) for second in span), strict=True)
+        syncs, sizes, finished, succeeded = (tuple(column) for column in columns)
+        return SyncRates(
+            start=start,
+            syncs=syncs,
+            bytes=sizes,
+            finished=finished,
+            succeeded=succeeded,
+            pairs=tuple(self._pairs.get(second, 0) for second in span),
+        )

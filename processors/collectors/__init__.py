@@ -1,0 +1,3 @@
+"""Collectors: each watches one source and puts what happened there onto the bus, each thing once."""
+
+__all__: list[str] = []

@@ -1,0 +1,179 @@
+"""The publisher: from a collector to the event streams, without loss and without double.
+
+Delivery: exactly once. A collector names how far its source has been published (the cursor) before and after a batch;
+each partition's script compares and sets it together with the events. Ordering: the events of one batch keep their
+order within a partition. Idempotency: a batch that is sent again, because the answer was lost, is recognised.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from redis.exceptions import ResponseError
+
+from processors.runtime.bus import Bus, Script
+from schemas import codec, streams
+from schemas.events import MAX_BATCH_EVENTS, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
+
+__all__ = ["BusFull", "CursorConflict", "Publisher", "SourceBatch", "route"]
+
+_MAX_STREAM_BYTES: Final = 32 << 20
+
+_PUBLISH: Final = Script("publish")
+
+T = TypeVar("T")
+
+
+class CursorConflict(Exception):
+    """Another collector of this source was here, or a reply was lost: read all cursors and begin there."""
+
+
+class BusFull(Exception):
+    """The bus refuses more: keep the batch, wait, try again."""
+
+
+def route(event: Event, count: int) -> str:
+    """The live partition of an event, by the id it is about; rejected input goes to its collector's partition."""
+    match event:
+        case Heartbeat() | PeerGone() | SyncIn():
+            return streams.partition_of(event.peer, count)
+        case SyncOut():
+            return streams.partition_of(event.sender, count)
+        case Rejected():
+            return streams.partition_of(event.collector, count)
+
+
+@dataclass(slots=True)
+class SourceBatch:
+    """What one reading of a source gave, for one or several partitions."""
+
+    # The source's cursor after this batch; ordering and meaning are the collector's.
+    cursor: str
+    events: list[Event] = field(default_factory=list)
+    # For sources that are no log: digest of the published value per key, None for a key that is gone.
+    digests: dict[str, bytes | None] = field(default_factory=dict)
+
+
+class Publisher:
+    """Publishes the batches of one collector into the partitions of one world."""
+
+    def __init__(self, bus: Bus, collector: str, partitions: Sequence[str]) -> None:
+        self._bus = bus
+        self._collector = collector
+        self._partitions = tuple(partitions)
+        # Cursor of this source in each partition, as this process knows it.
+        self._cursors: dict[str, str] = {}
+        # Events published since the start.
+        self.published = 0
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The partitions of this world."""
+        return self._partitions
+
+    async def read_cursors(self) -> dict[str, str]:
+        """The source's cursor in every partition, "" where it never published.
+
+        To be called before the first batch and after a CursorConflict. Raises redis-py's errors.
+        """
+        async with self._bus.client.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.hget(streams.cursors_key(partition), self._collector)
+            answers = await pipe.execute()
+        self._cursors = {
+            partition: "" if answer is None else answer.decode()
+            for partition, answer in zip(self._partitions, answers, strict=True)
+        }
+        return dict(self._cursors)
+
+    async def read_digests(self) -> dict[str, bytes]:
+        """The digests of all published values, by key. Raises redis-py's errors."""
+        digests: dict[str, bytes] = {}
+        for partition in self._partitions:
+            key = streams.published_key(partition, self._collector)
+            async for name, digest in self._bus.client.hscan_iter(key, count=1_000):
+                digests[name.decode("utf-8", "surrogateescape")] = digest
+        return digests
+
+    async def publish(self, batch: SourceBatch) -> None:
+        """Publish `batch`, of at most `MAX_BATCH_EVENTS` events, into every partition that does not have it yet.
+
+        Partitions without events of it advance their cursor too. Raises CursorConflict: if a partition's cursor is
+        neither what this process knows nor the batch's own; nothing of the batch went into that partition. Raises
+        BusFull: if a partition refused. Raises redis-py's errors. After the last two the same batch may be tried
+        again: partitions that took it are left out. Cancellation: the batch may be in some partitions;
+        `read_cursors` tells.
+        """
+        assert len(batch.events) <= MAX_BATCH_EVENTS, "the collector cuts its batches"
+        pending = [partition for partition in self._partitions if self._cursors[partition] != batch.cursor]
+        events = self._shares([(self._home(event), event) for event in batch.events])
+        digests = self._shares([(self._route_key(key), (key, value)) for key, value in batch.digests.items()])
+        ts = self._bus.clock.now_ms()
+        calls = [
+            self._call(partition, batch.cursor, ts, events.get(partition, []), digests.get(partition, []))
+            for partition in pending
+        ]
+        answers = await _PUBLISH.run_many(self._bus.client, calls) if calls else []
+        self._settle(batch, pending, events, answers)
+
+    def _settle(
+        self, batch: SourceBatch, pending: Sequence[str], events: Mapping[str, list[Event]], answers: Sequence[object]
+    ) -> None:
+        """Take note of what each partition said, all of it, before the first refusal is raised."""
+        refusals: list[Exception] = []
+        for partition, answer in zip(pending, answers, strict=True):
+            if isinstance(answer, ResponseError) and "OOM" in str(answer)[:16]:
+                refusals.append(BusFull(f"partition {partition}: the server's memory is full"))
+                continue
+            if isinstance(answer, Exception):
+                refusals.append(answer)
+                continue
+            assert isinstance(answer, list)
+            status, detail, server_ms = answer
+            self._bus.clock.sync(server_ms)
+            if status == b"OK" or (status == b"CONFLICT" and detail.decode() == batch.cursor):
+                # A conflict with our own cursor: the batch is there, only its answer was lost on the way.
+                self._cursors[partition] = batch.cursor
+                self.published += len(events.get(partition, ()))
+            elif status == b"FULL":
+                refusals.append(BusFull(f"partition {partition}: the event stream holds {detail} bytes"))
+            else:
+                refusals.append(CursorConflict(f"partition {partition}: cursor is {detail.decode()[:80]!r}"))
+        # A conflict outweighs the rest: the collector must read all cursors again, whatever else was refused.
+        refusals.sort(key=lambda error: not isinstance(error, CursorConflict))
+        if refusals:
+            raise refusals[0]
+
+    def _home(self, event: Event) -> str:
+        return route(event, len(self._partitions)) if len(self._partitions) > 1 else self._partitions[0]
+
+    def _route_key(self, key: str) -> str:
+        count = len(self._partitions)
+        return streams.partition_of(key, count) if count > 1 else self._partitions[0]
+
+    @staticmethod
+    def _shares(pairs: Sequence[tuple[str, T]]) -> dict[str, list[T]]:
+        shares: dict[str, list[T]] = {}
+        for partition, item in pairs:
+            shares.setdefault(partition, []).append(item)
+        return shares
+
+    def _call(
+        self, partition: str, cursor: str, ts: int, events: list[Event], digests: list[tuple[str, bytes | None]]
+    ) -> tuple[list[str], list[str | int | bytes]]:
+        keys = [
+            streams.events_key(partition),
+            streams.cursors_key(partition),
+            streams.published_key(partition, self._collector),
+            streams.meta_key(partition),
+        ]
+        body = codec.encode(events) if events else b""
+        sets = [(key, value) for key, value in digests if value is not None]
+        removals = [key for key, value in digests if value is None]
+        args: list[str | int | bytes] = [self._collector, self._cursors[partition], cursor, _MAX_STREAM_BYTES, ts, body]
+        args.append(len(sets))
+        for key, value in sets:
+            args += [key.encode("utf-8", "surrogateescape"), value]
+        args.append(len(removals))
+        args += [key.encode("utf-8", "surrogateescape") for key in removals]
+        return keys, args

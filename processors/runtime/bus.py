@@ -1,0 +1,275 @@
+"""The bus: FastStream's broker on Redis streams, and beneath it the scripts and reads that FastStream has no form for.
+
+Delivery of a subscription: every entry after the given id at least once while the subscription runs, in order; its
+position is the caller's, never FastStream's. Scripts are atomic, and may be repeated: each checks what it expects.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeAlias, cast
+
+from faststream import BaseMiddleware
+from faststream.redis import RedisBroker, StreamSub
+from faststream.redis.message import FAKE_CONSUMER, BatchStreamMessage, RedisBatchStreamMessage
+from faststream.redis.subscriber.usecases import StreamBatchSubscriber, stream_subscriber
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from processors.runtime.clock import BusClock
+from processors.runtime.errors import BusDown, BusError
+from processors.runtime.settings import Settings
+from schemas import streams
+
+__all__ = ["BLOCK_MS", "BUS_FAILURES", "Bus", "Entry", "Script", "Subscription", "bus_url", "bus_url_file"]
+
+Entry: TypeAlias = tuple[bytes, dict[bytes, bytes]]
+"""One stream entry: its id and its fields."""
+
+BUS_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, OSError)
+"""What redis-py raises while the server does not answer, or the connection is cut."""
+
+BLOCK_MS: Final = 4_000
+"""How long a read waits in the server. Below the socket's timeout, or an idle stream would look like a dead server."""
+
+_SOCKET_TIMEOUT_S: Final = 6.0
+_CONNECT_TIMEOUT_S: Final = 2.0
+_RETRY_S: Final = 0.25
+_LEAST_VERSION: Final = (7, 0)
+_SCRIPTS: Final = Path(__file__).parent / "scripts"
+
+# FastStream waits a fixed five seconds after a lost connection, and has no setting for it. A reader that is five
+# seconds behind its reconnected server would show stale values as long.
+vars(stream_subscriber)["CONSUME_ERROR_BACKOFF_SECONDS"] = _RETRY_S
+
+
+def bus_url_file(settings: Settings) -> Path:
+    """Where `ark-pulse up` notes the address of the embedded server, readable by its user only."""
+    return settings.ark_state_dir / "bus.url"
+
+
+def bus_url(settings: Settings) -> str:
+    """Address of the bus: ARK_BUS_URL, else that of the embedded server.
+
+    Raises BusDown: if neither is there.
+    """
+    if settings.ark_bus_url is not None:
+        return settings.ark_bus_url
+    try:
+        return bus_url_file(settings).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise BusDown(
+            f"no bus: ARK_BUS_URL is unset and no embedded server runs in {settings.ark_state_dir}; "
+            "start one with `ark-pulse up`"
+        ) from None
+
+
+class Script:
+    """A Lua script of `processors/runtime/scripts`, run by its digest, loaded where the server does not know it.
+
+    Made at import, because it reads a file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._text = (_SCRIPTS / f"{name}.lua").read_text(encoding="utf-8")
+        # The server's name for it.
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, client: Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """What the script returns. Raises redis-py's errors. Cancellation: it may or may not have run."""
+        [answer] = await self.run_many(client, [(keys, args)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def run_many(self, client: Redis, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """What the script returns for each of `calls`, or the error it raised, in one round trip.
+
+        redis-py's own script objects ask SCRIPT EXISTS before every pipeline: a second round trip each time.
+        """
+        answers = await self._send(client, calls)
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            # A script that is not known has not run.
+            await client.script_load(self._text)
+            again = await self._send(client, [calls[index] for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        return answers
+
+    async def _send(self, client: Redis, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        if len(calls) == 1:
+            [(keys, args)] = calls
+            try:
+                return [await client.evalsha(self._sha, len(keys), *keys, *args)]
+            except ResponseError as error:
+                return [error]
+        async with client.pipeline(transaction=False) as pipe:
+            for keys, args in calls:
+                pipe.evalsha(self._sha, len(keys), *keys, *args)
+            return await pipe.execute(raise_on_error=False)
+
+
+def _fatal_middleware(on_failure: Callable[[BaseException], None]) -> type[BaseMiddleware]:
+    """FastStream logs a handler's exception and reads on; here a surprise ends the process, which restarts clean."""
+
+    class FatalMiddleware(BaseMiddleware):
+        async def after_processed(
+            self,
+            exc_type: type[BaseException] | None = None,
+            exc_val: BaseException | None = None,
+            exc_tb: TracebackType | None = None,
+        ) -> bool | None:
+            if exc_val is not None and not isinstance(exc_val, asyncio.CancelledError):
+                on_failure(exc_val)
+            return await super().after_processed(exc_type, exc_val, exc_tb)
+
+    return FatalMiddleware
+
+
+async def _parse(message: BatchStreamMessage) -> RedisBatchStreamMessage:
+    # The default parser takes an entry with a field called `data` for an old envelope, and decodes JSON twice.
+    return RedisBatchStreamMessage(raw_message=message, body=b"", consumer=FAKE_CONSUMER, group=None)
+
+
+async def _decode(message: RedisBatchStreamMessage) -> list[Entry]:
+    raw = message.raw_message
+    return list(zip(raw["message_ids"], raw["data"], strict=True))
+
+
+class Subscription:
+    """One stream read by FastStream from a position that the caller chose."""
+
+    def __init__(self, subscriber: StreamBatchSubscriber) -> None:
+        self._subscriber = subscriber
+
+    async def stop(self) -> None:
+        """Read no more. An entry that is being handled is finished first."""
+        await self._subscriber.stop()
+
+
+class Bus:
+    """A process's connection to the bus."""
+
+    def __init__(self, url: str) -> None:
+        self.clock = BusClock()
+        self.url = url
+        # Set when a handler raised what nobody expected; the process then ends with that error.
+        self.failure: asyncio.Future[None] | None = None
+        middleware = _fatal_middleware(self._fail)
+        self.broker = RedisBroker(
+            url,
+            apply_types=False,
+            logger=None,  # type: ignore[arg-type]  # documented: None switches its own log off
+            middlewares=(middleware,),
+            graceful_timeout=2.0,
+            socket_timeout=_SOCKET_TIMEOUT_S,
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        )
+
+    def guard(self, task: "asyncio.Task[None]") -> None:
+        """Have the process end if `task` ends with an error that it did not expect: nobody else would hear of it."""
+
+        def done(task: "asyncio.Task[None]") -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._fail(error)
+
+        task.add_done_callback(done)
+
+    def _fail(self, error: BaseException) -> None:
+        if self.failure is not None and not self.failure.done():
+            self.failure.set_exception(error)
+
+    @property
+    def client(self) -> Redis:
+        """redis-py's client beneath the broker. The broker must be connected."""
+        return cast("Redis", self.broker.config.broker_config.connection.client)
+
+    async def open(self, partitions: int) -> None:
+        """Connect, wait until the server answers, and check that it can be our bus.
+
+        Raises BusError: if it is too old, may evict keys, or was made with another number of partitions.
+        Cancellation: safe.
+        """
+        await self.broker.connect()
+        while True:
+            try:
+                await self._check(partitions)
+            except BUS_FAILURES:
+                await asyncio.sleep(_RETRY_S)  # nothing announces a server that comes back
+            else:
+                return
+
+    async def _check(self, partitions: int) -> None:
+        try:
+            info = await self.client.info("server", "memory")
+        except ResponseError as error:
+            # -LOADING: it reads its append-only file, and answers soon.
+            raise RedisConnectionError(str(error)) from error
+        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+        if version < _LEAST_VERSION:
+            raise BusError(f"ARK_BUS_URL: the server is Redis {info['redis_version']}, at least 7.0 is needed")
+        if info["maxmemory_policy"] != "noeviction":
+            raise BusError(f"ARK_BUS_URL: maxmemory-policy is {info['maxmemory_policy']}, noeviction is needed")
+        await self.sync_clock()
+        await self.client.set(streams.PARTITIONS, partitions, nx=True)
+        made_with = int(await self.client.get(streams.PARTITIONS) or partitions)
+        if made_with != partitions:
+            raise BusError(f"ARK_PARTITIONS is {partitions}, but this bus was made with {made_with}")
+
+    async def sync_clock(self) -> None:
+        """Set the clock by the server's. Raises redis-py's errors."""
+        seconds, micros = await self.client.time()
+        self.clock.sync(seconds * 1000 + micros // 1000)
+
+    async def run_id(self) -> str:
+        """The server's run id: another one means that it was restarted, and may have lost its newest writes."""
+        return str((await self.client.info("server"))["run_id"])
+
+    async def subscribe(
+        self, stream: str, after: str, handler: Callable[[list[Entry]], Awaitable[None]], *, max_records: int = 64
+    ) -> Subscription:
+        """Hand `handler` every entry of `stream` after the id `after`, in order, up to `max_records` at a time.
+
+        The next read begins when the handler returns. A handler that raises ends the process: it is expected to deal
+        with bad input and a lost bus itself.
+        """
+        # persistent=False: the broker forgets it once stopped. `last_id` moves on before the handler runs, so it is
+        # never asked where it stands: a failed commit stops this subscription and makes a new one.
+        subscriber = self.broker.subscriber(
+            stream=StreamSub(stream, batch=True, last_id=after, polling_interval=BLOCK_MS, max_records=max_records),
+            parser=_parse,
+            decoder=_decode,
+            persistent=False,
+        )
+
+        async def handle(entries: list[Entry]) -> None:
+            await handler(entries)
+
+        subscriber(handle)
+        await subscriber.start()
+        return Subscription(subscriber)
+
+    async def read_many(
+        self, positions: Mapping[str, str], *, block_ms: int | None = BLOCK_MS, count: int = 1_000
+    ) -> dict[str, list[Entry]]:
+        """Entries of several streams after the given ids, in one blocking read; empty after `block_ms` (None: at once).
+
+        FastStream reads one stream a subscriber: sixteen partitions would be sixteen waiting connections, and the
+        newest of them all would still have to be put together. Raises redis-py's errors.
+        """
+        # redis-py's hints cover every protocol and decoding; with bytes and its legacy shapes it is this one.
+        answer: list[tuple[bytes, list[Entry]]] = await self.client.xread(
+            cast("dict[bytes | str | memoryview[int], int | bytes | str | memoryview[int]]", positions),
+            block=block_ms,
+            count=count,
+        )  # type: ignore[assignment]
+        return {name.decode(): entries for name, entries in answer or ()}
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self.broker.stop()

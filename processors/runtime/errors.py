@@ -1,0 +1,39 @@
+"""Errors of the runtime.
+
+PulseError
+├── SettingsError     a setting cannot be used; names the setting
+├── BusError          the bus cannot be used as it is configured
+│   └── BusDown       it does not answer
+└── AlreadyRunning    another `ark-pulse up` works in this state directory
+"""
+
+__all__ = ["AlreadyRunning", "BusDown", "BusError", "PulseError", "SettingsError"]
+
+
+class PulseError(Exception):
+    """Something that the operator can mend; its text says what."""
+
+
+class SettingsError(PulseError):
+    """A setting cannot be used. `setting` is its name."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting} {problem}")
+        self.setting = setting
+
+
+class BusError(PulseError):
+    """The bus cannot be used as it is configured."""
+
+
+class BusDown(BusError):
+    """The bus does not answer."""
+
+
+class AlreadyRunning(PulseError):
+    """Another `ark-pulse up` works in this state directory. `pid` is its process id, None if it could not be read."""
+
+    def __init__(self, state_dir: str, pid: int | None) -> None:
+        who = f"process {pid}" if pid is not None else "another process"
+        super().__init__(f"ARK_STATE_DIR {state_dir} is in use by {who}")
+        self.pid = pid

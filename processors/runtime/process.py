@@ -1,0 +1,93 @@
+"""The life of one process: start, run until told to stop, end within a bound."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
+
+import uvloop
+from faststream import FastStream
+
+from processors.runtime.bus import Bus, bus_url
+from processors.runtime.errors import PulseError
+from processors.runtime.logging import configure_logging, get_logger
+from processors.runtime.settings import Settings, hide_password
+
+__all__ = ["Service", "run_process"]
+
+_GRACE_S: Final = 2.5
+"""How long a service may take to end by itself, before it is cancelled."""
+
+Service = Callable[[Bus, Settings, asyncio.Event], Coroutine[Any, Any, None]]
+"""A stage: runs until the event is set, then returns. Raises PulseError: if it cannot run as it is configured."""
+
+
+def run_process(stage: str, service: Service, settings: Settings) -> int:
+    """Run `service` on an open bus until SIGTERM or SIGINT. Returns the exit code: 0, or 1 after a failure."""
+    configure_logging(settings.ark_log_level, settings.ark_log_format)
+    logger = get_logger(stage)
+    try:
+        uvloop.run(_main(bus_url(settings), logger, service, settings))
+    except PulseError as error:
+        logger.error("%s", error)  # noqa: TRY400  - the text says what to mend; a traceback would hide it
+        return 1
+    logger.info("stopped")
+    return 0
+
+
+async def _main(url: str, logger: logging.Logger, service: Service, settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    bus = Bus(url)
+    bus.failure = loop.create_future()
+    app = FastStream(bus.broker, logger=None, lifespan=_opened(bus, settings, stop))
+    async with app.lifespan_context():
+        if not stop.is_set():
+            await app.start()
+            logger.info("running on %s", hide_password(url))
+            await _until_stopped(service(bus, settings, stop), bus.failure, stop)
+
+
+def _opened(bus: Bus, settings: Settings, stop: asyncio.Event) -> Callable[[], AbstractAsyncContextManager[None]]:
+    """The lifespan: a bus that answers, or a stop while waiting for it."""
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        opening = asyncio.create_task(bus.open(settings.ark_partitions))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        try:
+            if opening.done():
+                opening.result()
+            else:
+                opening.cancel()
+            yield
+        finally:
+            await bus.close()
+
+    return lifespan
+
+
+async def _until_stopped(
+    service: Coroutine[Any, Any, None], failure: "asyncio.Future[None]", stop: asyncio.Event
+) -> None:
+    """Run the service until it ends, the process is told to stop, or a handler failed; then two deadlines."""
+    running = asyncio.create_task(service)
+    stopping = asyncio.create_task(stop.wait())
+    either: set[asyncio.Future[Any]] = {running, failure, stopping}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    stop.set()
+    _, late = await asyncio.wait({running}, timeout=_GRACE_S)
+    if late:
+        running.cancel()
+        await asyncio.wait({running}, timeout=_GRACE_S)
+    if failure.done():
+        failure.result()
+    if running.done() and not running.cancelled():
+        running.result()

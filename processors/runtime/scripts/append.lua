@@ -1,0 +1,40 @@
+#!lua flags=allow-oom
+-- Add to a merged stream, once: the newest summary, or what was gathered from the partitions.
+--
+-- KEYS  1 stream   2 meta hash of its writer
+-- ARGV  1 token   2 expected n   3 type   4 ts   5 retention, ms   6 most entries
+--       7 number of entries, then their bodies   then pairs (partition, id up to which it was gathered)
+-- Returns {"OK", n, id of the last entry, server ms} | {"FENCED", server ms} | {"MOVED", n, server ms}
+--
+-- Invariant: one writer at a time, and every entry's n is one more than the one before it; what was gathered from a
+-- partition, and how far, change together.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local meta = redis.call('HMGET', KEYS[2], 'token', 'n', 'last_ms', 'epoch')
+if meta[1] ~= ARGV[1] then
+  return {'FENCED', now}
+end
+if meta[2] ~= ARGV[2] then
+  return {'MOVED', meta[2], now}
+end
+local count = tonumber(ARGV[7])
+if not count or #ARGV < 7 + count or (#ARGV - 7 - count) % 2 ~= 0 then
+  return redis.error_reply('append: the entries do not add up')
+end
+
+local n = tonumber(meta[2])
+local ms = math.max(now, tonumber(meta[3] or '0'))
+local id = ''
+redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%d', ms - tonumber(ARGV[5])))
+for i = 8, 7 + count do
+  n = n + 1
+  id = string.format('%d-%d', ms, n)
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[6], id, 'v', '1', 't', ARGV[3], 'ts', ARGV[4], 'e', meta[4], 'd', ARGV[i])
+end
+redis.call('HSET', KEYS[2], 'n', n, 'last_ms', string.format('%d', ms))
+for i = 8 + count, #ARGV, 2 do
+  redis.call('HSET', KEYS[2], 'from:' .. ARGV[i], ARGV[i + 1])
+end
+return {'OK', n, id, now}

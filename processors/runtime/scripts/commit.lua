@@ -1,0 +1,102 @@
+#!lua flags=allow-oom
+-- One atomic step of a partition: consumed up to a position, and everything that follows from it.
+--
+-- KEYS  1 meta   2 events   3 state   4 peers   5 changes   6 partials   7 feed   8 dead   9 parked
+-- ARGV  1 token   2 expected n   3 expected position   4 new position   5 retention, ms   6 ts   7 partial   8 changes ("")
+--       then six lists, each its length and its values:
+--         state to set (field, value)   state to remove   rows to set (id, row)   rows to remove   feed bodies
+--         dead bodies   and last the parked entries, each as its field count and its fields and values
+-- Returns {"OK", n, entry id, server ms} | {"FENCED", server ms} | {"MOVED", n, position, server ms}
+--
+-- Invariant: n, position, state, roster and what is told of them change together or not at all. Everything is checked
+-- before the first write, because nothing rolls back. Trimming comes first: on a full server it makes the room. What
+-- is not committed yet is never trimmed.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local meta = redis.call('HMGET', KEYS[1], 'token', 'n', 'pos', 'last_ms', 'changes_id', 'epoch')
+if meta[1] ~= ARGV[1] then
+  return {'FENCED', now}
+end
+if meta[2] ~= ARGV[2] or meta[3] ~= ARGV[3] then
+  return {'MOVED', meta[2], meta[3], now}
+end
+
+-- Where each list begins and ends; an argument that is missing or too much is refused here.
+local at = 9
+local function list(width)
+  local length = tonumber(ARGV[at])
+  if not length then
+    return nil
+  end
+  local first = at + 1
+  at = first + length * width
+  return {first, length}
+end
+local state_sets, state_removals, row_sets, row_removals, feed, dead = list(2), list(1), list(2), list(1), list(1), list(1)
+local parked = {}
+local parked_count = tonumber(ARGV[at])
+at = at + 1
+for i = 1, parked_count or 0 do
+  parked[i] = list(2)
+end
+if not parked_count or at ~= #ARGV + 1 then
+  return redis.error_reply('commit: the lists do not add up')
+end
+
+local n = meta[2] + 1
+-- The clock of the server may have gone back since; ids may not.
+local ms = math.max(now, tonumber(meta[4] or '0'))
+local id = string.format('%d-%d', ms, n)
+local kept = string.format('%d', ms - tonumber(ARGV[5]))
+
+local function before(a, b)
+  local a_ms, a_seq = string.match(a, '(%d+)%-?(%d*)')
+  local b_ms, b_seq = string.match(b, '(%d+)%-?(%d*)')
+  a_ms, b_ms = tonumber(a_ms), tonumber(b_ms)
+  return a_ms < b_ms or (a_ms == b_ms and (tonumber(a_seq) or 0) < (tonumber(b_seq) or 0))
+end
+redis.call('XTRIM', KEYS[2], 'MINID', '~', before(kept, ARGV[3]) and kept or ARGV[3])
+
+local function remove(key, span)
+  for i = span[1], span[1] + span[2] - 1 do
+    redis.call('HDEL', key, ARGV[i])
+  end
+end
+local function set(key, span)
+  for i = span[1], span[1] + 2 * span[2] - 1, 2 do
+    redis.call('HSET', key, ARGV[i], ARGV[i + 1])
+  end
+end
+remove(KEYS[3], state_removals)
+set(KEYS[3], state_sets)
+remove(KEYS[4], row_removals)
+set(KEYS[4], row_sets)
+
+local epoch = meta[6]
+if ARGV[8] ~= '' then
+  redis.call('XADD', KEYS[5], 'MINID', '~', string.format('%d', ms - 120000), id, 'v', '1', 't', 'roster',
+    'ts', ARGV[6], 'e', epoch, 'prev', meta[5] or '0-0', 'd', ARGV[8])
+  redis.call('HSET', KEYS[1], 'changes_id', id)
+end
+redis.call('XADD', KEYS[6], 'MAXLEN', '~', '16', id, 'v', '1', 't', 'partial', 'ts', ARGV[6], 'e', epoch, 'd', ARGV[7])
+
+-- Feed and dead letters have an entry each: the commit's n, counted on, keeps their order and their time.
+local function add(key, span, kind, most)
+  for i = span[1], span[1] + span[2] - 1 do
+    redis.call('XADD', key, 'MAXLEN', '~', most, '*', 'v', '1', 't', kind, 'ts', ARGV[6], 'd', ARGV[i])
+  end
+end
+add(KEYS[7], feed, 'sync', '10000')
+add(KEYS[8], dead, 'dead', '1000')
+for _, span in ipairs(parked) do
+  local entry = {}
+  for i = span[1], span[1] + 2 * span[2] - 1 do
+    entry[#entry + 1] = ARGV[i]
+  end
+  redis.call('XADD', KEYS[9], 'MAXLEN', '~', '10000', '*', unpack(entry))
+end
+
+redis.call('HSET', KEYS[1], 'n', n, 'pos', ARGV[4], 'last_ms', string.format('%d', ms))
+return {'OK', n, id, now}

@@ -1,0 +1,177 @@
+"""Settings: read once from the environment into a typed object, and passed in.
+
+Each setting is one line of `SETTINGS`; docs/settings.md is held against it by a test.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+from processors.runtime.errors import SettingsError
+
+__all__ = ["SETTINGS", "Setting", "Settings", "hide_password", "load_settings", "node_id"]
+
+_DURATION: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
+_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
+_MAX_NODE_ID: Final = 256
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    if parts.scheme != "unix" and not parts.hostname:
+        raise ValueError("names no host")
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("has a port that is not a number between 1 and 65535") from error
+    return text
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65_535:
+        raise ValueError("must be a number between 1 and 65535")
+    return int(text)
+
+
+def _partitions(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_024:
+        raise ValueError("must be a number between 1 and 1024")
+    return int(text)
+
+
+def _duration_ms(text: str) -> int:
+    found = _DURATION.fullmatch(text)
+    if found is None or int(found[1]) == 0:
+        raise ValueError("must be a duration such as 90s, 5m or 1h")
+    return int(found[1]) * _UNITS_MS[found[2]]
+
+
+def _directory(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise ValueError(f"is not a directory: {text}")
+    return path
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _name(text: str) -> str:
+    if not text or len(text) > _MAX_NODE_ID or not text.isprintable():
+        raise ValueError(f"must have 1 to {_MAX_NODE_ID} printable characters")
+    return text
+
+
+class Setting(NamedTuple):
+    """One setting: its environment variable, default (None: unset), parser, and meaning."""
+
+    name: str
+    default: str | None
+    parse: Callable[[str], object]
+    meaning: str
+
+
+SETTINGS: Final = (
+    Setting("REDIS_URL", "redis://localhost:6379/0", _url, "a source: where ARK's `peer:*` and `sync_events` live"),
+    Setting("ARK_BUS_URL", None, _url, "where the streams live; unset: the embedded server in ARK_STATE_DIR"),
+    Setting("ARK_BASE_PATH", ".", _directory, "holds `data/reasoning_logs.db` and `data/ark.db`"),
+    Setting("ARK_STATE_DIR", ".ark", Path, "the embedded server's append-only file, the node id"),
+    Setting("ARK_NODE_ID", None, _name, "this node; unset: made once, kept in ARK_STATE_DIR"),
+    Setting("ARK_HTTP_HOST", "127.0.0.1", _name, "address the gateway listens on; without tokens only loopback"),
+    Setting("ARK_HTTP_PORT", "8101", _port, "port the gateway listens on"),
+    Setting("ARK_PARTITIONS", "16", _partitions, "live partitions, fixed for the life of a bus"),
+    Setting("ARK_RETENTION", "1h", _duration_ms, "how long streams keep what was committed"),
+    Setting(
+        "ARK_SIMULATE",
+        "auto",
+        _choice("auto", "fallback", "always", "never"),
+        "`auto`: a half that has never been live here; `fallback`: also one down for 30 s; `always`; `never`",
+    ),
+    Setting("ARK_SIMULATE_SEED", "1", _partitions, "seed of the simulation, 1 to 1024"),
+    Setting("ARK_LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"), "least severity that is logged"),
+    Setting("ARK_LOG_FORMAT", "text", _choice("text", "json"), "`text` for people, `json` for machines"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one process, parsed. `origins` says of each whether it is `environment` or `default`."""
+
+    redis_url: str
+    ark_bus_url: str | None
+    ark_base_path: Path
+    ark_state_dir: Path
+    ark_node_id: str | None
+    ark_http_host: str
+    ark_http_port: int
+    ark_partitions: int
+    # Milliseconds.
+    ark_retention: int
+    ark_simulate: str
+    ark_simulate_seed: int
+    ark_log_level: str
+    ark_log_format: str
+    origins: Mapping[str, str]
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environment` (the process's own if None). An empty variable counts as unset.
+
+    Raises SettingsError: if a value cannot be used; its text names the setting and the bound.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for setting in SETTINGS:
+        text = environment.get(setting.name) or setting.default
+        origins[setting.name] = "environment" if environment.get(setting.name) else "default"
+        try:
+            values[setting.name.lower()] = None if text is None else setting.parse(text)
+        except ValueError as error:
+            raise SettingsError(setting.name, str(error)) from error
+    settings = Settings(**values, origins=origins)  # type: ignore[arg-type]  # parsed by the table above
+    if settings.ark_http_host not in _LOOPBACK:
+        raise SettingsError("ARK_HTTP_HOST", "must be a loopback address: this release has no access tokens yet")
+    return settings
+
+
+def hide_password(url: str) -> str:
+    """`url` without its user name, password and query, fit for logs."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def node_id(settings: Settings) -> str:
+    """This node's id: ARK_NODE_ID, else the one kept in ARK_STATE_DIR, made at the first call.
+
+    Raises SettingsError: if ARK_STATE_DIR cannot be written.
+    """
+    if settings.ark_node_id is not None:
+        return settings.ark_node_id
+    path = settings.ark_state_dir / "node-id"
+    try:
+        settings.ark_state_dir.mkdir(parents=True, exist_ok=True)
+        # Several processes start at once: the exclusive creation lets one of them win, the others read its id.
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(f"node-{uuid.uuid4().hex[:12]}")
+        except FileExistsError:
+            pass
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError("ARK_STATE_DIR", f"cannot be written: {error.strerror}") from error

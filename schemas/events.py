@@ -1,0 +1,97 @@
+"""Facts that collectors put on the bus.
+
+Delivery: each fact is on exactly one partition's stream exactly once (publish cursors see to it). Ordering: facts of
+one peer keep the order in which its collector saw them; facts of different collectors have no order. Times are
+milliseconds since the epoch; `ts` is when the fact was observed, or happened if the source says so.
+"""
+
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+__all__ = [
+    "MAX_BATCH_EVENTS",
+    "MAX_BYTES",
+    "MAX_EXCERPT",
+    "MAX_ID",
+    "Event",
+    "Heartbeat",
+    "PeerGone",
+    "Rejected",
+    "SyncIn",
+    "SyncOut",
+]
+
+MAX_ID: Final = 256
+"""Longest id, hostname, tier or action, in characters."""
+
+MAX_EXCERPT: Final = 1024
+"""Longest excerpt of rejected input, in characters."""
+
+MAX_BATCH_EVENTS: Final = 250
+"""Most events of one stream entry. An event dirties at most three keys of state, and a commit writes at most 1,000."""
+
+MAX_BYTES: Final = 2**53
+"""Largest transfer size: what a JavaScript number still holds exactly."""
+
+Name = Annotated[str, Meta(max_length=MAX_ID)]
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+Millis = Annotated[int, Meta(ge=0, le=10**14)]
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="heartbeat"):
+    """A peer was heard of: its hash changed, or it sent a manifest."""
+
+    peer: Id
+    ts: Millis
+    # What the peer says of itself; None where it says nothing usable.
+    hostname: Name | None = None
+    tier: Name | None = None
+    # "online", "offline" or "syncing"; None where the peer does not say.
+    status: Name | None = None
+    # Round trip in milliseconds, finite and not negative.
+    latency_ms: Annotated[float, Meta(ge=0, le=1e7)] | None = None
+    # Where it was learnt from: "redis", "manifest", or another service's host.
+    learnt_from: Name = "redis"
+    # Whether its key expires by itself: such a peer leaves the roster after an hour of silence, others after a day.
+    expires: bool = False
+
+
+class PeerGone(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="peer_gone"):
+    """A peer's key expired or was deleted. It is offline until it is heard of again."""
+
+    peer: Id
+    ts: Millis
+
+
+class SyncOut(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="sync_out"):
+    """A sync, told to its source's partition: totals, bytes, pair, feed, and the source's success ratio."""
+
+    ts: Millis
+    sender: Id = msgspec.field(name="from")
+    target: Id = msgspec.field(name="to")
+    action: Name = ""
+    bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES)] = 0
+    # None: reported as under way, its outcome unknown.
+    ok: bool | None = None
+
+
+class SyncIn(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="sync_in"):
+    """The same sync, told to its target's partition: that peer's success ratio only."""
+
+    ts: Millis
+    peer: Id
+    ok: bool | None = None
+
+
+class Rejected(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="rejected"):
+    """Input that a collector could not use, on its way to the dead letters."""
+
+    ts: Millis
+    collector: Name
+    reason: Name
+    excerpt: Annotated[str, Meta(max_length=MAX_EXCERPT)] = ""
+
+
+Event: TypeAlias = Heartbeat | PeerGone | SyncOut | SyncIn | Rejected

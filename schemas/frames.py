@@ -1,0 +1,117 @@
+"""Messages between the gateway and its clients, and the table of close codes.
+
+The drop-in frames are what ARK's present pages read on `/ws/federation`: every frame is the whole state in both of
+their spellings, so each of them finds its own. Ours are the fields `source`, `as_of`, `unknown`, `peers_total`.
+"""
+
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+__all__ = [
+    "CLOSE_CODES",
+    "MAX_LEGACY_PEERS",
+    "CloseCode",
+    "ErrorNotice",
+    "LegacyPeer",
+    "LegacyState",
+    "LegacySync",
+    "Pong",
+]
+
+MAX_LEGACY_PEERS: Final = 500
+"""Most peers of a drop-in frame: the most recently seen."""
+
+
+class LegacyPeer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A peer in a drop-in frame, in the page's spelling and in the mesh view's."""
+
+    id: str
+    name: str
+    trust_tier: str
+    # "active" (online), "syncing" (online, a sync reported as under way), "idle" (offline).
+    status: str
+    # Milliseconds.
+    latency: float
+    # Bytes.
+    data_shared: int
+    # The mesh view's spelling; its data is in KiB.
+    trustTier: str  # noqa: N815  - ARK's spelling on the wire
+    dataShared: float  # noqa: N815  - ARK's spelling on the wire
+    # Names of the fields above whose value is not known, and is sent as 0 or "unknown"; absent if all are known.
+    unknown: tuple[str, ...] = ()
+
+
+class LegacySync(Struct, frozen=True, kw_only=True):
+    """A sync in a drop-in frame. `status`: "active", "complete" or "error"."""
+
+    timestamp: int
+    peer: str
+    action: str
+    status: str
+    bytes: int
+
+
+class LegacyState(Struct, frozen=True, kw_only=True):
+    """The whole state of the mesh; `type` and, for a sync event, `event` are put before it."""
+
+    timestamp: int
+    network_health: float
+    data_integrity: float
+    health: float
+    integrity: float
+    total_peers: int
+    active_syncs: int
+    peers: tuple[LegacyPeer, ...]
+    peers_total: int
+    sync_traffic: tuple[LegacySync, ...]
+    # Names of the fields above whose value is not known, and is sent as 0 or an empty list.
+    unknown: tuple[str, ...]
+    source: str
+    as_of: int | None
+    # Per group: live, stale or simulated.
+    sources: dict[str, str]
+    online_peers: int
+    avg_latency: float
+    latency_p50: float
+    latency_p95: float
+    latency_p99: float
+    sync_rate: float
+    sync_bytes_rate: float
+    sync_success_rate: float
+
+
+class Pong(Struct, frozen=True, kw_only=True, tag_field="type", tag="pong"):
+    """The answer to the text `ping`."""
+
+    timestamp: int
+
+
+class ErrorNotice(Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
+    """What was wrong with a client's message; the connection stays open."""
+
+    message: str
+
+
+class CloseCode(NamedTuple):
+    """Why the gateway closed a socket, and what the client should do."""
+
+    code: int
+    name: str
+    client_should: str
+
+
+CLOSE_CODES: Final = {
+    row.name: row
+    for row in (
+        CloseCode(1001, "going_away", "reconnect after a random delay of up to 2 s: the gateway is restarting"),
+        CloseCode(1002, "protocol", "mend itself: it sent what is no WebSocket frame"),
+        CloseCode(1003, "text_only", "send text: a binary message was sent where only text is understood"),
+        CloseCode(1007, "not_utf8", "mend itself: a text message was not UTF-8"),
+        CloseCode(1008, "policy", "not reconnect before its configuration is mended: origin or token was refused"),
+        CloseCode(1009, "too_big", "send smaller messages: one was over the bound"),
+        CloseCode(1013, "full", "reconnect with growing delay: the gateway has as many clients as it may have"),
+        CloseCode(4008, "too_slow", "reconnect at once and read faster, or ask for fewer frames"),
+        CloseCode(4029, "too_many", "send fewer messages a second, then reconnect with growing delay"),
+    )
+}

@@ -1,0 +1,235 @@
+"""THE MAP: every Redis key of ARK Pulse, who writes it, who reads it, and what bounds it.
+
+Keys of one partition carry the hash tag `{p}`, so that they are one slot of a Redis Cluster and one script may
+touch them together. A key without a tag has its bookkeeping in `{key}:meta`, which hashes to the same slot.
+"""
+
+import zlib
+from typing import Final, NamedTuple
+
+__all__ = [
+    "DEAD",
+    "FEED_SYNC",
+    "METRICS_FEDERATION",
+    "PARTITIONS",
+    "SIMULATED",
+    "SOURCES",
+    "STREAMS",
+    "StreamSpec",
+    "changes_key",
+    "cursors_key",
+    "dead_key",
+    "events_key",
+    "feed_key",
+    "live_partitions",
+    "meta_key",
+    "parked_key",
+    "partials_key",
+    "partition_of",
+    "peers_key",
+    "published_key",
+    "state_key",
+    "writer_key",
+]
+
+SIMULATED: Final = "sim"
+"""Name of the partition that holds simulated state, never mixed with the numbered ones."""
+
+PARTITIONS: Final = "ark:partitions"
+"""String: the number of live partitions of this bus, fixed for its life."""
+
+METRICS_FEDERATION: Final = "ark:metrics:federation"
+FEED_SYNC: Final = "ark:feed:sync"
+DEAD: Final = "ark:dead"
+SOURCES: Final = "ark:sources"
+
+
+class StreamSpec(NamedTuple):
+    """One line of the map."""
+
+    key: str
+    kind: str
+    holds: str
+    producer: str
+    consumer: str
+    bound: str
+
+
+STREAMS: Final = (
+    StreamSpec(
+        "ark:{p}:events",
+        "stream",
+        "record batches of events",
+        "collectors, foreign producers",
+        "aggregators",
+        "ARK_RETENTION and 32 MiB, never past the committed position; a full one refuses",
+    ),
+    StreamSpec(
+        "ark:{p}:cursors",
+        "hash",
+        "how far each source has been published",
+        "collectors",
+        "collectors",
+        "one field a source",
+    ),
+    StreamSpec(
+        "ark:{p}:published:<collector>",
+        "hash",
+        "digest of the last published value per key",
+        "collectors",
+        "collectors",
+        "one field a key of the source",
+    ),
+    StreamSpec(
+        "ark:{p}:meta",
+        "hash",
+        "epoch, commit number, position, lease, fencing token",
+        "aggregators",
+        "aggregators, gateway",
+        "ten fields",
+    ),
+    StreamSpec("ark:{p}:state", "hash", "the aggregator's state", "aggregators", "aggregators", "one field a key"),
+    StreamSpec("ark:{p}:peers", "hash", "current roster", "aggregators", "gateway, any client", "one field a peer"),
+    StreamSpec(
+        "ark:{p}:changes",
+        "stream",
+        "what each commit changed in the roster",
+        "aggregators",
+        "gateway, any client",
+        "120 s, 32 MiB",
+    ),
+    StreamSpec(
+        "ark:{p}:partials",
+        "stream",
+        "the partition's whole summary",
+        "aggregators",
+        "aggregators (merger)",
+        "16 entries or a little more",
+    ),
+    StreamSpec(
+        "ark:{p}:feed",
+        "stream",
+        "single events for the feeds",
+        "aggregators",
+        "aggregators (gatherer)",
+        "about 10,000 entries, ARK_RETENTION",
+    ),
+    StreamSpec(
+        "ark:{p}:dead",
+        "stream",
+        "rejected input with its reason",
+        "aggregators",
+        "aggregators (gatherer)",
+        "about 1,000 entries of at most 64 KiB, 7 days",
+    ),
+    StreamSpec(
+        "ark:{p}:parked",
+        "stream",
+        "entries of a newer schema version",
+        "aggregators",
+        "a newer aggregator",
+        "about 10,000 entries, 7 days",
+    ),
+    StreamSpec(
+        METRICS_FEDERATION,
+        "stream",
+        "whole current summary of the mesh",
+        "aggregators (merger)",
+        "gateway, any client",
+        "ARK_RETENTION, about 50,000 entries",
+    ),
+    StreamSpec(
+        FEED_SYNC,
+        "stream",
+        "one sync event an entry",
+        "aggregators (gatherer)",
+        "gateway, any client",
+        "ARK_RETENTION, about 50,000 entries",
+    ),
+    StreamSpec(
+        DEAD,
+        "stream",
+        "rejected input of all partitions",
+        "aggregators (gatherer)",
+        "operators",
+        "about 10,000 entries of at most 64 KiB, 7 days",
+    ),
+    StreamSpec(
+        SOURCES,
+        "stream",
+        "state changes and heartbeats of the sources",
+        "collectors",
+        "aggregators, collectors, gateway",
+        "ARK_RETENTION, about 10,000 entries",
+    ),
+)
+
+
+def live_partitions(count: int) -> list[str]:
+    """The names of the live partitions, `"0"` to `str(count - 1)`."""
+    return [str(number) for number in range(count)]
+
+
+def partition_of(key: str, count: int) -> str:
+    """The live partition that owns `key` (a peer id, or a node id): CRC-32 of its UTF-8 bytes, modulo `count`."""
+    return str(zlib.crc32(key.encode("utf-8", "surrogatepass")) % count)
+
+
+def events_key(partition: str) -> str:
+    """Stream of record batches: `ark:{p}:events`."""
+    return f"ark:{{{partition}}}:events"
+
+
+def cursors_key(partition: str) -> str:
+    """Hash of publish cursors, one field a collector: `ark:{p}:cursors`."""
+    return f"ark:{{{partition}}}:cursors"
+
+
+def published_key(partition: str, collector: str) -> str:
+    """Hash of digests of the last published value per key: `ark:{p}:published:<collector>`."""
+    return f"ark:{{{partition}}}:published:{collector}"
+
+
+def meta_key(partition: str) -> str:
+    """Hash of epoch, commit number, position, lease and token: `ark:{p}:meta`."""
+    return f"ark:{{{partition}}}:meta"
+
+
+def state_key(partition: str) -> str:
+    """Hash of the aggregator's state: `ark:{p}:state`."""
+    return f"ark:{{{partition}}}:state"
+
+
+def peers_key(partition: str) -> str:
+    """Hash of the current roster, peer id to `PeerRow`: `ark:{p}:peers`."""
+    return f"ark:{{{partition}}}:peers"
+
+
+def changes_key(partition: str) -> str:
+    """Stream of roster changes, one entry a commit that changed it: `ark:{p}:changes`."""
+    return f"ark:{{{partition}}}:changes"
+
+
+def partials_key(partition: str) -> str:
+    """Stream of whole partition summaries: `ark:{p}:partials`."""
+    return f"ark:{{{partition}}}:partials"
+
+
+def feed_key(partition: str) -> str:
+    """Stream of single events for the feeds: `ark:{p}:feed`."""
+    return f"ark:{{{partition}}}:feed"
+
+
+def dead_key(partition: str) -> str:
+    """Stream of rejected input: `ark:{p}:dead`."""
+    return f"ark:{{{partition}}}:dead"
+
+
+def parked_key(partition: str) -> str:
+    """Stream of entries of a newer schema version: `ark:{p}:parked`."""
+    return f"ark:{{{partition}}}:parked"
+
+
+def writer_key(stream: str) -> str:
+    """Hash of the one writer's lease, token and top of a merged stream: `{stream}:meta`, in the stream's slot."""
+    return f"{{{stream}}}:meta"
