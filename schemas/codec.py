@@ -70,8 +70,9 @@ def entry_fields(kind: str, ts: int, body: bytes) -> dict[str, str | int | bytes
 
 def reason_of(error: msgspec.DecodeError) -> str:
     """A decoder's complaint as a short lower-case clause."""
-    text = str(error)
-    return text[:1].lower() + text[1:200]
+    text = str(error)[:200]
+    # "JSON is malformed" keeps its capitals.
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def _body(fields: Fields) -> bytes:

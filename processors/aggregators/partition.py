@@ -28,8 +28,9 @@ MAX_EXCERPT_BYTES: Final = 65_536
 """Most of a rejected entry that is kept with its dead letter."""
 
 _MAX_FUTURE_MS: Final = 5_000
-# An event changes three fields at most: a sync its window, its sender's state and row.
-_ROOM_FOR_BATCH: Final = 3 * MAX_BATCH_EVENTS
+# An event changes three fields at most: a sync its window, its sender's state and row. The seconds of the rates may all
+# be over at once.
+_ROOM_FOR_BATCH: Final = 3 * MAX_BATCH_EVENTS + 70
 _MAX_PARKED_FIELDS: Final = 32
 _FORMAT: Final = 1
 _TOTALS: Final = "totals"
@@ -93,8 +94,10 @@ class Partition:
         # Whether anything was folded, or changed by time, since the last commit.
         self._moved = False
 
-    def restore(self, position: str, fields: Mapping[bytes, bytes], now: int) -> None:
+    def restore(self, position: str, fields: Mapping[bytes, bytes]) -> None:
         """Take back the committed state, once or in several parts, and stand at `position`.
+
+        Time acts later, when the entries that wait in the stream have been folded.
 
         Raises msgspec.DecodeError: if a field is not one of ours.
         """
@@ -104,15 +107,15 @@ class Partition:
             match kind:
                 case "peer":
                     self._roster.restore(key, encoded)
+                    self._settle_integrity([key])
                 case "sync":
                     self._ledger.restore_window(key, encoded)
+                    self._settle_integrity([key])
                 case "rate":
                     self._ledger.rates.rows[int(key)] = _decode_row(encoded)
                 case "totals":
                     self._totals = _decode_totals(encoded)
                     self._ledger.totals = self._totals.sync
-        self._settle_integrity([*self._roster.peers])
-        self.pass_time(now)
 
     @property
     def position(self) -> str:
@@ -159,13 +162,13 @@ class Partition:
             case Heartbeat():
                 self._totals.heartbeats += 1
                 self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
-                self._roster.hear(event, ts, self._now)
+                self._roster.hear(event, ts, arrived, self._now)
             case PeerGone():
                 self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
-                self._roster.lose(event.peer, ts, self._now)
+                self._roster.lose(event.peer, ts, arrived, self._now)
             case SyncOut():
                 self._ledger.send(event, ts, arrived, self._now)
-                self._roster.share(event.sender, event.bytes)
+                self._roster.share(event.sender, event.bytes, arrived)
                 self._feed.append(codec.encode(self._record(event, ts)))
             case SyncIn():
                 self._ledger.take_part(event.peer, ts, self._now, ok=event.ok)
@@ -188,7 +191,10 @@ class Partition:
         self._dead.append(codec.encode(DeadLetter(ts=ts, rejected_by=by, reason=reason, excerpt=excerpt)))
 
     def pass_time(self, now: int) -> None:
-        """Let time act, on as many peers as fit into one commit; `next_deadline` tells whether some are left."""
+        """Let time act, on as many peers as fit into one commit; `next_deadline` tells whether some are left.
+
+        To be called when nothing waits to be folded: a peer must not leave before what had arrived of it is read.
+        """
         self._advance(now)
         self._roster.pass_time(self._now, MAX_DIRTY // 8)
         self._ledger.pass_time(self._now, MAX_DIRTY // 8)
@@ -225,6 +231,7 @@ class Partition:
     def collect(self, epoch: str, n: int, now: int) -> Commit:
         """Everything the commit `n` of `epoch` writes. Afterwards all of it counts as written."""
         self._advance(now)
+        self._ledger.expire_rates(self._now)
         self.needs_commit()
         commit = Commit(self._position, feed=self._feed, dead=self._dead, parked=self._parked)
         self._feed, self._dead, self._parked = [], [], []

@@ -106,13 +106,20 @@ class Roster:
         """A known peer's field of `ark:{p}:state`."""
         return _encode(self.peers[peer_id])
 
-    def hear(self, event: Heartbeat, ts: int, now: int) -> None:
+    def _known(self, peer_id: str, arrived: int) -> Peer | None:
+        """A peer, if it had not left yet when the event at hand arrived.
+
+        An owner that catches up folds entries long after their arrival: it has to see what one on time had seen.
+        """
+        peer = self.peers.get(peer_id)
+        if peer is not None and arrived >= peer.leaves_at():
+            self._remove(peer_id)
+            return None
+        return peer
+
+    def hear(self, event: Heartbeat, ts: int, arrived: int, now: int) -> None:
         """A heartbeat, observed at `ts`. One that is older than the last brings no news, and changes nothing."""
-        peer = self.peers.get(event.peer)
-        if peer is not None and ts >= peer.leaves_at():
-            # It would have left, had time been looked at in between: it enters anew, whoever works the partition.
-            self._remove(event.peer)
-            peer = None
+        peer = self._known(event.peer, arrived)
         if peer is None:
             peer = self.peers[event.peer] = Peer(last_heartbeat=ts)
             self.left.discard(event.peer)
@@ -131,18 +138,18 @@ class Roster:
         peer.latency_us = None if event.latency_ms is None else round(event.latency_ms * 1000)
         peer.learnt_from, peer.expires, peer.gone = event.learnt_from, event.expires, False
 
-    def lose(self, peer_id: str, ts: int, now: int) -> None:
+    def lose(self, peer_id: str, ts: int, arrived: int, now: int) -> None:
         """A peer's key is gone since `ts`. An unknown peer, or one that was heard of since, is not lost."""
-        peer = self.peers.get(peer_id)
+        peer = self._known(peer_id, arrived)
         if peer is None or ts < peer.last_heartbeat or peer.gone:
             return
         self._count(peer, -1)
         peer.gone = True
         self._publish(peer_id, peer, now)
 
-    def share(self, peer_id: str, sent_bytes: int) -> None:
+    def share(self, peer_id: str, sent_bytes: int, arrived: int) -> None:
         """A peer sent so many bytes; unknown peers are not counted."""
-        peer = self.peers.get(peer_id)
+        peer = self._known(peer_id, arrived)
         if peer is not None and sent_bytes:
             peer.data_shared += sent_bytes
             self.changed_state.add(peer_id)

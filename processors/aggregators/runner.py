@@ -36,6 +36,8 @@ class PartitionRunner:
         self._subscription: Subscription | None = None
         # Called once when the partition cannot be worked any more; None when that has happened, or before the start.
         self._on_lost: Callable[[str], None] | None = None
+        # Id of the newest entry that waited at the start; None once it is folded.
+        self._backlog: str | None = None
         # Folding and committing is one at a time: entries and time both ask for it.
         self._working = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
@@ -49,9 +51,11 @@ class PartitionRunner:
         self._grant, self._on_lost = grant, on_lost
         self._partition = partition = Partition(self._name, self._bus.clock.now_ms())
         async for fields in read_state(self._bus, self._name):
-            partition.restore(grant.position, fields, self._bus.clock.now_ms())
+            partition.restore(grant.position, fields)
+        waiting = await self._bus.newest(streams.events_key(self._name))
+        self._backlog = waiting[0].decode() if waiting else None
         try:
-            # The first commit says that there is a new owner, and tells what time has done since the last.
+            # The first commit says that there is a new owner.
             await self._commit()
         except Fenced as error:
             self._lose(str(error))
@@ -84,11 +88,14 @@ class PartitionRunner:
         if self._on_lost is None or partition is None:
             return
         try:
-            partition.pass_time(self._bus.clock.now_ms())
             for entry_id, fields in entries:
                 if not partition.has_room():
                     await self._commit()
                 partition.fold(entry_id.decode(), fields, self._bus.clock.now_ms())
+            if self._caught_up():
+                if not partition.has_room():
+                    await self._commit()
+                partition.pass_time(self._bus.clock.now_ms())
             if partition.needs_commit():
                 await self._commit()
             else:
@@ -96,6 +103,13 @@ class PartitionRunner:
         except (Fenced, *BUS_FAILURES) as error:
             # Whether the commit was written is not known, or another owner is at work: only a restore tells.
             self._lose(str(error) or type(error).__name__)
+
+    def _caught_up(self) -> bool:
+        """Whether all entries that waited at the start are folded."""
+        assert self._partition is not None
+        if self._backlog is not None and _order(self._partition.position) >= _order(self._backlog):
+            self._backlog = None
+        return self._backlog is None
 
     async def _commit(self) -> None:
         assert self._partition is not None
@@ -128,3 +142,9 @@ class PartitionRunner:
         on_lost, self._on_lost = self._on_lost, None
         if on_lost is not None:
             on_lost(why)
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    """An entry id as what it is compared by."""
+    ms, _, sequence = entry_id.partition("-")
+    return int(ms), int(sequence)

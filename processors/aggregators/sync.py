@@ -193,6 +193,9 @@ class SyncLedger:
                 self.changed_windows.add(peer_id)
             else:
                 self._arm(peer_id, window)
+
+    def expire_rates(self, now: int) -> None:
+        """Let the seconds that are over leave the rates. To be called before they are read or committed."""
         self.changed_seconds.update(self.rates.expire(now))
 
     def next_deadline(self) -> int | None:

@@ -270,6 +270,11 @@ class Bus:
         )  # type: ignore[assignment]
         return {name.decode(): entries for name, entries in answer or ()}
 
+    async def newest(self, stream: str) -> Entry | None:
+        """The newest entry of a stream; None if it is empty. Raises redis-py's errors."""
+        entries = cast("list[Entry]", await self.client.xrevrange(stream, count=1))
+        return entries[0] if entries else None
+
     async def close(self) -> None:
         """Let go of all connections."""
         await self.broker.stop()

@@ -10,7 +10,7 @@
 --
 -- Invariant: n, position, state, roster and what is told of them change together or not at all. Everything is checked
 -- before the first write, because nothing rolls back. Trimming comes first: on a full server it makes the room. What
--- is not committed yet is never trimmed.
+-- is not committed by this step or an earlier one is never trimmed.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -25,10 +25,12 @@ end
 
 -- Where each list begins and ends; an argument that is missing or too much is refused here.
 local at = 9
+local whole = true
 local function list(width)
   local length = tonumber(ARGV[at])
   if not length then
-    return nil
+    whole = false
+    length = 0
   end
   local first = at + 1
   at = first + length * width
@@ -41,7 +43,7 @@ at = at + 1
 for i = 1, parked_count or 0 do
   parked[i] = list(2)
 end
-if not parked_count or at ~= #ARGV + 1 then
+if not whole or not parked_count or at ~= #ARGV + 1 then
   return redis.error_reply('commit: the lists do not add up')
 end
 
@@ -57,7 +59,7 @@ local function before(a, b)
   a_ms, b_ms = tonumber(a_ms), tonumber(b_ms)
   return a_ms < b_ms or (a_ms == b_ms and (tonumber(a_seq) or 0) < (tonumber(b_seq) or 0))
 end
-redis.call('XTRIM', KEYS[2], 'MINID', '~', before(kept, ARGV[3]) and kept or ARGV[3])
+redis.call('XTRIM', KEYS[2], 'MINID', '~', before(kept, ARGV[4]) and kept or ARGV[4])
 
 local function remove(key, span)
   for i = span[1], span[1] + span[2] - 1 do

@@ -1,0 +1,302 @@
+"""Partitions and their merger against the naive model, for any events, any split, any restore."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processors.aggregators.merge import merge_federation
+from processors.aggregators.partition import MAX_DIRTY, Partition
+from schemas import codec
+from schemas.events import MAX_BATCH_EVENTS, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
+from schemas.metrics import DeadLetter, FederationSummary, Partial, PeerRow, SourceState, SyncRecord
+from schemas.streams import partition_of
+from tests.aggregators.model import Model
+
+START = 1_700_000_000_000
+HOUR = 3_600_000
+
+peers = st.sampled_from(["a", "b", "c", "d"])
+# Spread so that events meet in windows, are late, out of order, or ahead.
+delays = st.one_of(st.integers(-20_000, 8_000), st.integers(-400_000, 0))
+gaps = st.one_of(st.integers(0, 3_000), st.integers(0, 200_000), st.integers(0, 2 * HOUR))
+outcomes = st.sampled_from([True, True, False, None])
+
+
+def event_at(draw: st.DrawFn, ts: int) -> Event:
+    kind = draw(st.integers(0, 9))
+    if kind <= 4:
+        return Heartbeat(
+            peer=draw(peers),
+            ts=ts,
+            tier=draw(st.sampled_from(["core", "trusted", "verified", "unknown", None])),
+            status=draw(st.sampled_from(["online", "offline", "syncing", None, "online"])),
+            latency_ms=draw(st.none() | st.integers(0, 500_000).map(lambda us: us / 1000)),
+            expires=draw(st.booleans()),
+        )
+    if kind == 5:
+        return PeerGone(peer=draw(peers), ts=ts)
+    if kind == 6:
+        return SyncIn(peer=draw(peers), ts=ts, ok=draw(outcomes))
+    return SyncOut(ts=ts, sender=draw(peers), target=draw(peers), bytes=draw(st.integers(0, 10**6)), ok=draw(outcomes))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[int, Event]]:
+    """(arrival, event) in the order of the stream."""
+    now, history = START, []
+    for _ in range(draw(st.integers(0, 40))):
+        now += draw(gaps)
+        history.append((now, event_at(draw, now + draw(delays))))
+    return history
+
+
+def entry(*events: Event) -> dict[bytes, bytes]:
+    return {b"v": b"1", b"t": b"events", b"ts": b"0", b"d": codec.encode(list(events))}
+
+
+def commit(partition: Partition, state: dict[str, bytes], roster: dict[str, bytes], now: int) -> Partial:
+    """What the server would hold after a commit, and the partial."""
+    work = partition.collect("epoch", 1, now)
+    for target, fields in ((state, work.state), (roster, work.roster)):
+        for name, value in fields.items():
+            if value is None:
+                target.pop(name, None)
+            else:
+                target[name] = value
+    return msgspec.json.decode(work.partial, type=Partial)
+
+
+def settle(partition: Partition, now: int) -> None:
+    """Let all time up to `now` act, as the runner's timer would."""
+    while (deadline := partition.next_deadline()) is not None and deadline <= now:
+        partition.pass_time(now)
+
+
+def summary_of(partials: list[Partial], now: int) -> FederationSummary:
+    states = [
+        SourceState(node="n", collector="peers", group="peers", state="live", since=0, as_of=now),
+        SourceState(node="n", collector="sync_events", group="sync", state="live", since=0, as_of=now),
+    ]
+    heard = {(state.node, state.collector): (now, state) for state in states}
+    return merge_federation({partial.partition: partial for partial in partials}, heard, "e", 1, now)
+
+
+def fold_all(history: list[tuple[int, Event]], now: int, count: int = 1) -> FederationSummary:
+    """The summary at `now` of `history`, split over `count` partitions as the publisher splits it."""
+    partitions = {str(number): Partition(str(number), START) for number in range(count)}
+    for arrived, event in history:
+        key = event.sender if isinstance(event, SyncOut) else event.peer  # type: ignore[union-attr]
+        home = partitions[partition_of(key, count)]
+        settle(home, arrived)
+        home.fold(f"{arrived}-0", entry(event), arrived)
+    partials = []
+    for partition in partitions.values():
+        settle(partition, now)
+        partials.append(commit(partition, {}, {}, now))
+    return summary_of(partials, now)
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(), st.one_of(st.integers(0, 400_000), st.integers(0, 30 * HOUR)))
+def test_every_value_is_what_the_naive_model_says(history: list[tuple[int, Event]], later: int) -> None:
+    now = (history[-1][0] if history else START) + later
+    model, summary = Model(history), fold_all(history, now)
+    known = model.roster(now)
+    online = [latency for status, latency, _ in known.values() if status != "offline"]
+    latencies = [latency for latency in online if latency is not None]
+    assert summary.total_peers == len(known)
+    assert summary.online_peers == len(online)
+    assert summary.network_health == (100 * len(online) / len(known) if known else None)
+    assert summary.data_integrity == pytest.approx(model.integrity(now), abs=1e-6)
+    assert summary.avg_latency == (pytest.approx(sum(latencies) / len(latencies)) if latencies else None)
+    assert (summary.sync_rate, summary.sync_bytes_rate, summary.sync_success_rate) == model.rates(now)
+    assert summary.active_syncs == model.active_syncs(now)
+    assert summary.heartbeats_total == sum(isinstance(event, Heartbeat) for _, event in history)
+    assert summary.sync_events_total == len(model.syncs)
+    assert summary.sync_bytes_total == sum(event.bytes for event, _ in model.syncs)
+    assert summary.sync_failures_total == sum(event.ok is False for event, _ in model.syncs)
+    assert summary.future_total == sum(event.ts > arrived + 5_000 for arrived, event in history)
+    late = [isinstance(e, SyncOut) and Model.time_of(at, e) <= at - 300_000 for at, e in history]
+    assert summary.late_total == sum(late)
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories(), st.integers(0, 400_000), st.integers(2, 5))
+def test_any_split_over_partitions_gives_the_same_summary(
+    history: list[tuple[int, Event]], later: int, count: int
+) -> None:
+    now = (history[-1][0] if history else START) + later
+    whole, split = fold_all(history, now), fold_all(history, now, count)
+    assert msgspec.structs.replace(split, partials={}) == msgspec.structs.replace(whole, partials={})
+
+
+@settings(max_examples=80, deadline=None)
+@given(histories(), st.integers(0, 400_000), st.sets(st.integers(0, 40)))
+def test_restores_at_any_points_give_the_same_state_as_one_run(
+    history: list[tuple[int, Event]], later: int, restarts: set[int]
+) -> None:
+    now = (history[-1][0] if history else START) + later
+    outcomes = []
+    for points in (set(), restarts):
+        partition = Partition("0", START)
+        state: dict[str, bytes] = {}
+        roster: dict[str, bytes] = {}
+        for index, (arrived, event) in enumerate(history):
+            settle(partition, arrived)
+            partition.fold(f"{arrived}-0", entry(event), arrived)
+            commit(partition, state, roster, arrived)
+            if index in points:
+                partition = Partition("0", arrived)
+                partition.restore(f"{arrived}-0", {k.encode(): v for k, v in state.items()})
+        settle(partition, now)
+        partial = commit(partition, state, roster, now)
+        rows = {name: msgspec.json.decode(row, type=PeerRow) for name, row in roster.items()}
+        outcomes.append((partial, {name: (r.status, r.data_shared, r.last_seen) for name, r in rows.items()}))
+    assert outcomes[0] == outcomes[1]
+
+
+@settings(max_examples=80, deadline=None)
+@given(histories(), st.integers(0, 400_000))
+def test_an_owner_that_catches_up_comes_to_the_same_as_one_on_time(
+    history: list[tuple[int, Event]], later: int
+) -> None:
+    now = (history[-1][0] if history else START) + later
+    late = Partition("0", START)
+    for arrived, event in history:
+        late.fold(f"{arrived}-0", entry(event), now)
+    settle(late, now)
+    partial = commit(late, {}, {}, now)
+    assert summary_of([partial], now) == fold_all(history, now)
+
+
+def test_the_committed_roster_is_what_the_changes_say() -> None:
+    partition = Partition("0", START)
+    roster: dict[str, PeerRow | None] = {}
+    events: list[Event] = [
+        Heartbeat(peer="a", ts=START, hostname="A", tier="core", latency_ms=12.5, expires=True),
+        SyncOut(ts=START, sender="a", target="b", bytes=10, ok=True),
+        PeerGone(peer="a", ts=START + 2_000),
+    ]
+    for step, event in enumerate(events):
+        partition.fold(f"{START + step}-0", entry(event), START + step)
+        work = partition.collect("e", step + 1, START + step)
+        assert work.changes is not None
+        roster |= msgspec.json.decode(work.changes, type=dict[str, PeerRow | None])
+        assert {name: codec.encode(row) for name, row in roster.items()} == work.roster
+    assert roster["a"] == PeerRow(
+        id="a", hostname="A", tier="core", status="offline", suspicion=8.0, latency_ms=12.5, data_shared=10,
+        last_seen=START, learnt_from="redis",
+    )  # fmt: skip
+    settle(partition, START + HOUR)
+    assert partition.needs_commit()
+    assert partition.collect("e", 4, START + HOUR).roster == {"a": None}
+
+
+def test_a_quiet_partition_has_nothing_to_commit() -> None:
+    partition = Partition("0", START)
+    partition.collect("e", 1, START)
+    partition.pass_time(START + 10 * HOUR)
+    assert not partition.needs_commit()
+    assert partition.next_deadline() is None
+
+
+def test_a_peer_goes_offline_without_any_event() -> None:
+    partition = Partition("0", START)
+    partition.fold(f"{START}-0", entry(Heartbeat(peer="a", ts=START)), START)
+    partition.collect("e", 1, START)
+    settle(partition, START + 119_999)
+    partition.collect("e", 2, START + 119_999)
+    settle(partition, START + 120_001)
+    assert partition.needs_commit()
+    row = partition.collect("e", 3, START + 120_001).roster["a"]
+    assert row is not None
+    assert codec.decode_peer(row).status == "offline"
+
+
+def test_a_batch_of_the_largest_size_fits_whenever_there_is_room() -> None:
+    partition = Partition("0", START)
+    ts = START
+    for round_number in range(8):
+        if not partition.has_room():
+            work = partition.collect("e", 1, ts)
+            assert len(work.state) + len(work.roster) <= MAX_DIRTY
+        beats = [Heartbeat(peer=f"{round_number}-{k}", ts=ts) for k in range(MAX_BATCH_EVENTS)]
+        partition.fold(f"{ts}-0", entry(*beats), ts)
+        work = partition.collect("e", 1, ts)
+        assert len(work.state) + len(work.roster) <= MAX_DIRTY
+        syncs = [SyncOut(ts=ts, sender=b.peer, target="t", ok=True, bytes=1) for b in beats]
+        partition.fold(f"{ts}-1", entry(*syncs), ts)
+
+
+def test_ten_thousand_peers_falling_silent_at_once_are_told_in_bounded_commits() -> None:
+    partition = Partition("0", START)
+    roster: dict[str, bytes] = {}
+    for chunk in range(40):
+        beats = [Heartbeat(peer=f"{chunk}-{k}", ts=START) for k in range(MAX_BATCH_EVENTS)]
+        partition.fold(f"{START}-{chunk}", entry(*beats), START)
+        commit(partition, {}, roster, START)
+    later = START + 200_000
+    while (deadline := partition.next_deadline()) is not None and deadline <= later:
+        partition.pass_time(later)
+        work = partition.collect("e", 1, later)
+        assert len(work.state) + len(work.roster) <= MAX_DIRTY
+        roster |= {k: v for k, v in work.roster.items() if v is not None}
+    assert {codec.decode_peer(row).status for row in roster.values()} == {"offline"}
+    assert len(roster) == 10_000
+
+
+def test_a_sync_that_names_unknown_peers_counts_but_makes_no_peer() -> None:
+    summary = fold_all([(START, SyncOut(ts=START, sender="x", target="y", bytes=7, ok=True))], START)
+    assert (summary.sync_events_total, summary.sync_bytes_total, summary.active_syncs) == (1, 7, 1)
+    assert summary.total_peers == 0
+    assert summary.network_health is None
+    assert summary.data_integrity is None
+
+
+def test_a_sync_before_the_first_heartbeat_counts_in_the_integrity() -> None:
+    failed = (START, SyncOut(ts=START, sender="a", target="y", bytes=7, ok=False))
+    heard = (START + 1, Heartbeat(peer="a", ts=START + 1, tier="core"))
+    assert fold_all([failed, heard], START + 2).data_integrity == 0
+    assert fold_all([heard, failed], START + 2).data_integrity == 0
+
+
+def test_a_sync_becomes_one_entry_of_the_feed() -> None:
+    partition = Partition("sim", START)
+    partition.fold(
+        f"{START}-0", entry(SyncOut(ts=START, sender="sim-a", target="sim-b", action="memory_sync", bytes=9)), START
+    )
+    [body] = partition.collect("e", 1, START).feed
+    assert msgspec.json.decode(body, type=SyncRecord) == SyncRecord(
+        ts=START, sender="sim-a", target="sim-b", action="memory_sync", bytes=9, source="simulated", ok=None
+    )
+
+
+def test_rejected_input_and_unreadable_entries_become_dead_letters() -> None:
+    partition = Partition("0", START)
+    partition.fold(f"{START}-0", entry(Rejected(ts=5, collector="peers", reason="no", excerpt="x")), START)
+    partition.fold(f"{START}-1", {b"v": b"1", b"d": b'[{"t":"peer_gone"},1]'}, START)
+    partition.fold(f"{START}-2", {b"d": b"\xff"}, START)
+    letters = [msgspec.json.decode(body, type=DeadLetter) for body in partition.collect("e", 1, START).dead]
+    assert [(letter.rejected_by, letter.reason, letter.excerpt) for letter in letters] == [
+        ("peers", "no", "x"),
+        ("aggregator", "object missing required field `peer`", '{"t":"peer_gone"}'),
+        ("aggregator", "expected `object`, got `int`", "1"),
+        ("aggregator", "field v is missing", "\ufffd"),
+    ]
+
+
+def test_an_entry_of_a_newer_version_is_parked_as_it_came() -> None:
+    partition = Partition("0", START)
+    newer = {b"v": b"2", b"t": b"events", b"d": b"{}", b"new": b"field"}
+    partition.fold(f"{START}-0", newer, START)
+    work = partition.collect("e", 1, START)
+    assert (work.parked, work.dead, work.position) == ([newer], [], f"{START}-0")
+
+
+def test_a_newer_entry_that_is_too_large_to_be_parked_is_a_dead_letter() -> None:
+    partition = Partition("0", START)
+    partition.fold(f"{START}-0", {b"v": b"2", **{str(k).encode(): b"" for k in range(5_000)}}, START)
+    work = partition.collect("e", 1, START)
+    assert work.parked == []
+    assert b"schema version 2 is newer than this release understands, and it is too large" in work.dead[0]

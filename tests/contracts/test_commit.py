@@ -1,0 +1,234 @@
+"""One owner, and one atomic step after the other."""
+
+import asyncio
+import secrets
+
+import pytest
+from redis.exceptions import ResponseError
+
+from processors.aggregators.checkpoint import _COMMIT as COMMIT
+from processors.aggregators.checkpoint import commit, read_state
+from processors.aggregators.ownership import LEASE_MS, Fenced, Grant, acquire, release, renew
+from processors.aggregators.partition import Commit
+from processors.runtime.bus import Bus
+from schemas import streams
+from tests.reading import entries_of
+
+KEY = streams.meta_key("0")
+HOUR = 3_600_000
+NAMES = ["meta", "events", "state", "peers", "changes", "partials", "feed", "dead", "parked"]
+
+
+async def granted(bus: Bus, owner: str = "one") -> Grant:
+    [grant] = await acquire(bus, [KEY], owner)
+    assert isinstance(grant, Grant)
+    return grant
+
+
+async def dump(bus: Bus) -> dict[str | bytes, bytes]:
+    """Everything of the partition, but for the lease."""
+    kept: dict[str | bytes, bytes] = {}
+    for key in sorted(await bus.client.keys("ark:{0}:*")):
+        if key == KEY.encode():
+            kept[KEY] = repr(await bus.client.hmget(KEY, "n", "pos", "token")).encode()
+        else:
+            kept[key] = await bus.client.dump(key) or b""
+    return kept
+
+
+def work(position: str, **changes: object) -> Commit:
+    return Commit(position, partial=b"{}", **changes)  # type: ignore[arg-type]
+
+
+async def test_a_free_partition_begins_at_nothing(bus: Bus) -> None:
+    grant = await granted(bus)
+    assert (grant.n, grant.position) == (0, "0-0")
+    assert len(grant.epoch) == 12
+    assert grant.token == f"{grant.epoch}:1:one"
+
+
+async def test_a_held_partition_is_not_given_away_before_its_lease_ends(bus: Bus) -> None:
+    await granted(bus, "one")
+    [wait_ms] = await acquire(bus, [KEY], "two")
+    assert isinstance(wait_ms, int)
+    assert 0 < wait_ms <= LEASE_MS
+
+
+async def test_a_lease_that_was_given_back_is_free_at_once(bus: Bus) -> None:
+    first = await granted(bus, "one")
+    await release(bus, [(KEY, first.token)])
+    second = await granted(bus, "two")
+    assert second.epoch == first.epoch
+    assert second.token == f"{first.epoch}:2:two"
+
+
+async def test_a_lease_that_ran_out_is_free(bus: Bus) -> None:
+    first = await granted(bus, "one")
+    await bus.client.hset(KEY, "lease_until", 1)
+    await granted(bus, "two")
+    assert await renew(bus, [(KEY, first.token)]) == [KEY]
+
+
+async def test_a_renewed_lease_lasts(bus: Bus) -> None:
+    grant = await granted(bus)
+    await bus.client.hset(KEY, "lease_until", 1)
+    assert await renew(bus, [(KEY, grant.token)]) == []
+    [wait_ms] = await acquire(bus, [KEY], "two")
+    assert isinstance(wait_ms, int)
+
+
+async def test_the_epoch_is_new_when_the_bus_was_wiped(bus: Bus) -> None:
+    first = await granted(bus)
+    await bus.client.flushall()
+    assert await renew(bus, [(KEY, first.token)]) == [KEY]
+    assert (await granted(bus)).epoch != first.epoch
+
+
+async def test_the_epoch_is_new_when_the_server_is_another_process(bus: Bus) -> None:
+    first = await granted(bus)
+    await commit(bus, "0", first, work("5-0"), HOUR)
+    await bus.client.hset(KEY, "run_id", "of another process")
+    second = await granted(bus)
+    assert second.epoch != first.epoch
+    assert (second.n, second.position) == (1, "5-0")
+
+
+async def test_a_commit_writes_everything_and_counts_on(bus: Bus) -> None:
+    grant = await granted(bus)
+    after = await commit(
+        bus,
+        "0",
+        grant,
+        work(
+            "5-0",
+            state={"peer:a": b"A", "peer:b": b"B"},
+            roster={"a": b"row"},
+            changes=b'{"a":1}',
+            feed=[b"f1", b"f2"],
+            dead=[b"d1"],
+            parked=[{b"v": b"2", b"d": b"x"}],
+        ),
+        HOUR,
+    )
+    assert (after.n, after.position, after.token) == (1, "5-0", grant.token)
+    assert [fields async for fields in read_state(bus, "0")] == [{b"peer:a": b"A", b"peer:b": b"B"}]
+    assert await bus.client.hgetall(streams.peers_key("0")) == {b"a": b"row"}
+    changes = await bus.newest(streams.changes_key("0"))
+    partial = await bus.newest(streams.partials_key("0"))
+    assert changes is not None
+    assert partial is not None
+    assert changes[0] == partial[0]
+    assert changes[0].endswith(b"-1")
+    assert changes[1] | {b"ts": b""} == {
+        b"v": b"1", b"t": b"roster", b"ts": b"", b"e": grant.epoch.encode(), b"prev": b"0-0", b"d": b'{"a":1}',
+    }  # fmt: skip
+    assert await bus.client.hget(KEY, "changes_id") == changes[0]
+    assert [fields[b"d"] for _, fields in await entries_of(bus, streams.feed_key("0"))] == [b"f1", b"f2"]
+    assert [fields[b"d"] for _, fields in await entries_of(bus, streams.dead_key("0"))] == [b"d1"]
+    parked = await bus.newest(streams.parked_key("0"))
+    assert parked is not None
+    assert parked[1] == {b"v": b"2", b"d": b"x"}
+
+
+async def test_a_commit_removes_what_is_to_be_removed(bus: Bus) -> None:
+    grant = await granted(bus)
+    grant = await commit(bus, "0", grant, work("1-0", state={"a": b"1", "b": b"2"}, roster={"a": b"r"}), HOUR)
+    await commit(bus, "0", grant, work("2-0", state={"a": None, "b": b"3"}, roster={"a": None}), HOUR)
+    assert [fields async for fields in read_state(bus, "0")] == [{b"b": b"3"}]
+    assert await bus.client.exists(streams.peers_key("0")) == 0
+
+
+async def test_each_roster_change_names_the_one_before_it(bus: Bus) -> None:
+    grant = await granted(bus)
+    grant = await commit(bus, "0", grant, work("1-0", changes=b"{}"), HOUR)
+    grant = await commit(bus, "0", grant, work("2-0"), HOUR)
+    await commit(bus, "0", grant, work("3-0", changes=b"{}"), HOUR)
+    (first, _), (_, second) = await entries_of(bus, streams.changes_key("0"))
+    assert second[b"prev"] == first
+
+
+async def test_a_stale_token_writes_nothing(bus: Bus) -> None:
+    zombie = await granted(bus, "one")
+    await bus.client.hset(KEY, "lease_until", 1)
+    owner = await granted(bus, "two")
+    await commit(bus, "0", owner, work("1-0", state={"a": b"1"}), HOUR)
+    before = await dump(bus)
+    with pytest.raises(Fenced, match="partition 0: fenced"):
+        await commit(bus, "0", zombie, work("9-0", state={"a": b"9"}, feed=[b"x"]), HOUR)
+    assert await dump(bus) == before
+
+
+async def test_a_commit_that_is_repeated_writes_nothing(bus: Bus) -> None:
+    grant = await granted(bus)
+    await commit(bus, "0", grant, work("1-0", state={"a": b"1"}, feed=[b"x"]), HOUR)
+    before = await dump(bus)
+    with pytest.raises(Fenced, match="partition 0: moved"):
+        await commit(bus, "0", grant, work("1-0", state={"a": b"1"}, feed=[b"x"]), HOUR)
+    assert await dump(bus) == before
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+async def test_arguments_that_do_not_add_up_write_nothing(bus: Bus, cut: int) -> None:
+    grant = await granted(bus)
+    before = await dump(bus)
+    keys = [f"ark:{{0}}:{name}" for name in NAMES]
+    args = [grant.token, 0, "0-0", "1-0", HOUR, 1, b"{}", b"{}", 1, "a", "1", 1, "b", 0, 0, 1, "f", 0, 1, 1, "v", "2"]
+    with pytest.raises(ResponseError, match="the lists do not add up"):
+        await COMMIT.run(bus.client, keys, args[:-cut])
+    assert await dump(bus) == before
+
+
+async def test_the_retention_trims_what_was_committed_and_nothing_else(bus: Bus) -> None:
+    events = streams.events_key("0")
+    for number in range(1, 1_001):
+        await bus.client.xadd(events, {"d": "x" * 100}, id=f"{number}-0")
+    await commit(bus, "0", await granted(bus), work("500-0"), HOUR)
+    ids = [int(entry_id.split(b"-")[0]) for entry_id, _ in await entries_of(bus, events)]
+    assert ids[-1] == 1_000
+    assert 300 < ids[0] <= 500
+
+
+async def test_what_is_younger_than_the_retention_stays(bus: Bus) -> None:
+    events = streams.events_key("0")
+    for _ in range(300):
+        await bus.client.xadd(events, {"d": "x"})
+    [*_, (newest, _)] = await entries_of(bus, events)
+    await commit(bus, "0", await granted(bus), work(newest.decode()), HOUR)
+    assert await bus.client.xlen(events) == 300
+
+
+async def test_a_commit_succeeds_on_a_full_server(bus: Bus) -> None:
+    grant = await granted(bus)
+    await bus.client.config_set("maxmemory", "1")
+    try:
+        after = await commit(bus, "0", grant, work("1-0", state={"a": b"1"}), HOUR)
+    finally:
+        await bus.client.config_set("maxmemory", "0")
+    assert after.n == 1
+
+
+async def test_a_thousand_fields_fit_into_one_commit(bus: Bus) -> None:
+    grant = await granted(bus)
+    state: dict[str, bytes | None] = {f"peer:{number}": b"x" * 300 for number in range(1_000)}
+    await commit(bus, "0", grant, work("1-0", state=state), HOUR)
+    found: dict[bytes, bytes] = {}
+    async for fields in read_state(bus, "0"):
+        found |= fields
+    assert len(found) == 1_000
+
+
+async def test_ids_go_on_growing_when_the_servers_clock_went_back(bus: Bus) -> None:
+    grant = await granted(bus)
+    ahead = bus.clock.now_ms() + HOUR
+    await bus.client.hset(KEY, "last_ms", ahead)
+    await commit(bus, "0", grant, work("1-0"), HOUR)
+    partial = await bus.newest(streams.partials_key("0"))
+    assert partial is not None
+    assert partial[0] == f"{ahead}-1".encode()
+
+
+async def test_many_owners_at_once_get_each_partition_once(bus: Bus) -> None:
+    keys = [streams.meta_key(partition) for partition in streams.live_partitions(4)]
+    answers = await asyncio.gather(*(acquire(bus, keys, secrets.token_hex(4)) for _ in range(10)))
+    for grants in zip(*answers, strict=True):
+        assert sum(isinstance(grant, Grant) for grant in grants) == 1

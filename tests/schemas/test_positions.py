@@ -1,0 +1,45 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import BadPosition
+from schemas.positions import Position, decode_position, encode_position, entry_n
+
+epochs = st.text("0123456789abcdef", max_size=12)
+streams = st.text(max_size=20).filter(str.isprintable)
+vectors = st.dictionaries(streams, st.builds(Position, epochs, st.integers(0, 2**53)))
+
+
+@given(vectors)
+def test_a_position_comes_back_as_it_was_given_out(positions: dict[str, Position]) -> None:
+    assert decode_position(encode_position(positions)) == positions
+
+
+@given(vectors)
+def test_the_text_is_fit_for_headers_and_query_strings(positions: dict[str, Position]) -> None:
+    text = encode_position(positions)
+    assert text.isascii()
+    assert text.replace("-", "").replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize("text", ["", "!!", "AAAA", "bnVsbA", "eyJhIjpbMSwyXX0", "ü", "A" * 20_000])
+def test_a_text_that_is_not_ours_is_refused(text: str) -> None:
+    with pytest.raises(BadPosition):
+        decode_position(text)
+
+
+def test_a_negative_commit_number_is_refused() -> None:
+    with pytest.raises(BadPosition, match="position has a negative commit number"):
+        decode_position(encode_position({"a": Position("e", -1)}))
+
+
+@given(st.text(max_size=100))
+def test_no_text_raises_anything_but_a_bad_position(text: str) -> None:
+    with contextlib.suppress(BadPosition):
+        decode_position(text)
+
+
+def test_the_commit_number_is_read_from_an_entry_id() -> None:
+    assert entry_n(b"1700000000000-42") == 42
