@@ -43,12 +43,13 @@ def group_state(heard: Heard, group: str, origin: Origin, newest: int | None, no
     `newest` is the time of the newest fact, ms. What a live source confirms, it confirms as of its last word.
     """
     if origin == "simulated":
-        return GroupState(source="simulated", as_of=newest)
+        return GroupState(source="simulated", as_of=None if newest is None else min(newest, now))
     states = [(moment, state) for moment, state in heard.values() if state.group == group]
     live = [s for moment, s in states if s.state == "live" and now - moment < SOURCE_TIMEOUT_MS]
     moments = [state.as_of for _, state in states if state.as_of is not None]
-    if newest is not None and newest <= now:
-        moments.append(newest)
+    if newest is not None:
+        # A producer's clock may be ahead; nothing is known to be right at a time that is still to come.
+        moments.append(min(newest, now))
     return GroupState(source="live" if live else "stale", as_of=max(moments, default=None))
 
 

@@ -21,6 +21,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from processors.runtime.clock import BusClock
+from processors.runtime.connection import connection_options
 from processors.runtime.errors import BusDown, BusError
 from processors.runtime.settings import Settings
 from schemas import streams
@@ -36,8 +37,6 @@ BUS_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, OSError)
 BLOCK_MS: Final = 4_000
 """How long a read waits in the server. Below the socket's timeout, or an idle stream would look like a dead server."""
 
-_SOCKET_TIMEOUT_S: Final = 6.0
-_CONNECT_TIMEOUT_S: Final = 2.0
 _RETRY_S: Final = 0.25
 _LEAST_VERSION: Final = (7, 0)
 _SCRIPTS: Final = Path(__file__).parent / "scripts"
@@ -167,8 +166,7 @@ class Bus:
             logger=None,  # type: ignore[arg-type]  # documented: None switches its own log off
             middlewares=(middleware,),
             graceful_timeout=2.0,
-            socket_timeout=_SOCKET_TIMEOUT_S,
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+            **connection_options(url),
         )
 
     def guard(self, task: "asyncio.Task[None]") -> None:
@@ -251,8 +249,14 @@ class Bus:
             await handler(entries)
 
         subscriber(handle)
-        await subscriber.start()
-        return Subscription(subscriber)
+        subscription = Subscription(subscriber)
+        try:
+            await subscriber.start()
+        except BaseException:
+            # Its reading task runs already: a start that fails or is cancelled would leave it behind for ever.
+            await subscription.stop()
+            raise
+        return subscription
 
     async def read_many(
         self, positions: Mapping[str, str], *, block_ms: int | None = BLOCK_MS, count: int = 1_000

@@ -1,0 +1,51 @@
+"""How this project connects to a Redis or Valkey server, be it the bus or a source."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+from redis.asyncio import Connection
+from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+__all__ = ["SOCKET_TIMEOUT_S", "connection_options"]
+
+SOCKET_TIMEOUT_S: Final = 6.0
+"""A server that is silent for this long while an answer is due does not answer."""
+
+_CONNECT_TIMEOUT_S: Final = 2.0
+
+
+class _Cancellable(AbstractConnection):
+    """A connection whose sends can be cancelled.
+
+    redis-py sends under `asyncio.wait_for`, which in Python 3.11 returns as if nothing had happened when it is
+    cancelled at the moment the send completes: a task that is told to end would go on for ever.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        timeout_s, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await super().send_packed_command(command, check_health=check_health)
+        finally:
+            self.socket_timeout = timeout_s
+
+
+def connection_options(url: str) -> dict[str, Any]:
+    """Arguments of a redis-py connection pool for `url`. Raises ValueError: if it is not a Redis URL.
+
+    There are no retries: what is not idempotent would be done twice, and what is, we try again ourselves.
+    """
+    options: dict[str, Any] = dict(parse_url(url))
+    base = options.get("connection_class", Connection)
+    return options | {
+        "connection_class": type(f"Cancellable{base.__name__}", (_Cancellable, base), {}),
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        # Asked for, they cost a round trip at each connection, and only a managed Redis has them.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }

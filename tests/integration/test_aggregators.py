@@ -1,0 +1,155 @@
+"""Aggregators on a real bus: exactly once whatever happens to them."""
+
+import asyncio
+from collections.abc import Sequence
+
+from processors.collectors.publisher import Publisher, SourceBatch
+from processors.runtime.bus import Bus
+from schemas import codec, streams
+from schemas.events import Event, Heartbeat, Rejected, SyncIn, SyncOut
+from schemas.metrics import SourceState
+from schemas.positions import entry_n
+from tests.integration.aggregation import aggregating, summary_when
+from tests.reading import entries_of
+
+
+async def say_live(bus: Bus) -> None:
+    """Have both groups of the half vouched for."""
+    now = bus.clock.now_ms()
+    for name, group in (("peers", "peers"), ("sync_events", "sync")):
+        state = SourceState(node="n", collector=name, group=group, state="live", since=now, as_of=now)  # type: ignore[arg-type]
+        await bus.client.xadd(streams.SOURCES, codec.entry_fields("source", now, codec.encode(state)))  # type: ignore[arg-type]
+
+
+async def publisher(bus: Bus) -> Publisher:
+    made = Publisher(bus, "test", streams.live_partitions(16))
+    await made.read_cursors()
+    return made
+
+
+def traffic(now: int, count: int) -> Sequence[Event]:
+    return [
+        event
+        for number in range(count)
+        for event in (
+            Heartbeat(peer=f"p{number}", ts=now, tier="core", latency_ms=float(number)),
+            SyncOut(ts=now, sender=f"p{number}", target="p0", bytes=10, ok=True),
+            SyncIn(ts=now, peer="p0", ok=True),
+        )
+    ]
+
+
+async def test_events_of_all_partitions_become_one_summary(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    async with aggregating(server_url):
+        await say_live(bus)
+        await sender.publish(SourceBatch("1", list(traffic(bus.clock.now_ms(), 40))))
+        summary = await summary_when(bus, lambda s: s.sync_events_total == 40 and s.source == "live")
+    assert (summary.total_peers, summary.online_peers, summary.network_health) == (40, 40, 100)
+    assert (summary.data_integrity, summary.avg_latency, summary.active_syncs) == (100, 19.5, 40)
+    assert (summary.sync_rate, summary.sync_bytes_rate, summary.sync_success_rate) == (40 / 60, 400 / 60, 100)
+    assert len(summary.partials) == 16
+
+
+async def test_every_entry_of_the_summary_counts_on_by_one(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    async with aggregating(server_url):
+        for step in range(1, 6):
+            await sender.publish(SourceBatch(str(step), list(traffic(bus.clock.now_ms(), 5))))
+            await summary_when(bus, lambda s, n=5 * step: s.heartbeats_total == n)  # type: ignore[misc]
+    entries = await entries_of(bus, streams.METRICS_FEDERATION)
+    numbers = [entry_n(entry_id) for entry_id, _ in entries]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len({fields[b"e"] for _, fields in entries}) == 1
+    assert [codec.decode_federation(fields).n for _, fields in entries] == numbers
+
+
+async def test_a_successor_goes_on_where_the_last_owner_stopped(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    total = 0
+    for generation in range(3):
+        async with aggregating(server_url):
+            total += 10
+            await sender.publish(SourceBatch(str(generation + 1), list(traffic(bus.clock.now_ms(), 10))))
+            await summary_when(bus, lambda s: s.heartbeats_total == total)  # noqa: B023  - used before it changes
+    assert len(await entries_of(bus, streams.FEED_SYNC)) == total
+
+
+async def test_events_published_while_nobody_aggregates_are_not_lost(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    for step in range(1, 21):
+        await sender.publish(SourceBatch(str(step), list(traffic(bus.clock.now_ms(), 50))))
+    async with aggregating(server_url):
+        summary = await summary_when(bus, lambda s: s.heartbeats_total == 1_000)
+    assert (summary.sync_events_total, summary.sync_bytes_total) == (1_000, 10_000)
+
+
+async def test_two_aggregators_never_count_an_event_twice(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    async with aggregating(server_url) as first, aggregating(server_url):
+        for step in range(1, 11):
+            await sender.publish(SourceBatch(str(step), list(traffic(bus.clock.now_ms(), 50))))
+            if step == 5:
+                first.set()
+        summary = await summary_when(bus, lambda s: (s.heartbeats_total or 0) >= 500)
+        assert summary.heartbeats_total == 500
+        assert summary.sync_bytes_total == 5_000
+
+
+async def test_a_wiped_bus_is_begun_again_in_a_new_epoch(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    async with aggregating(server_url):
+        await sender.publish(SourceBatch("1", list(traffic(bus.clock.now_ms(), 10))))
+        before = await summary_when(bus, lambda s: s.heartbeats_total == 10)
+        await bus.client.flushall()
+        await sender.read_cursors()
+        await sender.publish(SourceBatch("again", list(traffic(bus.clock.now_ms(), 7))))
+        after = await summary_when(bus, lambda s: s.epoch != before.epoch and s.heartbeats_total == 7)
+    assert after.total_peers == 7
+
+
+async def test_a_cut_connection_costs_nothing(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    async with aggregating(server_url):
+        await sender.publish(SourceBatch("1", list(traffic(bus.clock.now_ms(), 10))))
+        await summary_when(bus, lambda s: s.heartbeats_total == 10)
+        await bus.client.client_kill_filter(_type="normal", skipme=True)
+        await sender.publish(SourceBatch("2", list(traffic(bus.clock.now_ms(), 10))))
+        summary = await summary_when(bus, lambda s: (s.heartbeats_total or 0) >= 20)
+    assert summary.heartbeats_total == 20
+
+
+async def test_a_foreign_entry_of_plain_fields_counts_like_ours(bus: Bus, server_url: str) -> None:
+    home = streams.events_key(streams.partition_of("foreign", 16))
+    async with aggregating(server_url):
+        await say_live(bus)
+        body = f'{{"t":"heartbeat","peer":"foreign","ts":{bus.clock.now_ms()},"tier":"trusted"}}'
+        await bus.client.xadd(home, {"v": "1", "t": "heartbeat", "ts": "0", "d": body})
+        summary = await summary_when(bus, lambda s: s.total_peers == 1)
+    assert summary.data_integrity == 95
+
+
+async def test_rejected_input_of_all_partitions_is_gathered_once(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    rejected = [Rejected(ts=1, collector=f"c{number}", reason="no") for number in range(50)]
+    await sender.publish(SourceBatch("1", [*rejected]))
+    for _ in range(2):
+        async with aggregating(server_url), asyncio.timeout(10):
+            while len(letters := await entries_of(bus, streams.DEAD)) < 50:
+                await bus.read_many({streams.DEAD: "$"}, block_ms=50)
+    assert sorted(codec.decode_dead(fields).rejected_by for _, fields in letters) == sorted(f"c{k}" for k in range(50))
+
+
+async def test_roster_and_changes_say_the_same(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    async with aggregating(server_url):
+        await sender.publish(SourceBatch("1", list(traffic(bus.clock.now_ms(), 20))))
+        await summary_when(bus, lambda s: s.heartbeats_total == 20)
+    for partition in streams.live_partitions(16):
+        hashed = await bus.client.hgetall(streams.peers_key(partition))
+        followed: dict[bytes, bytes] = {}
+        for _, fields in await entries_of(bus, streams.changes_key(partition)):
+            for peer_id, row in codec.decode_roster_change(fields).items():
+                assert row is not None
+                followed[peer_id.encode()] = codec.encode(row)
+        assert hashed == followed
