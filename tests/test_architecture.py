@@ -23,6 +23,13 @@ SHELLS = {
     "processors.aggregators.runner",
     "processors.aggregators.service",
     "processors.collectors.publisher",
+    "processors.gateway.assets",
+    "processors.gateway.broadcast",
+    "processors.gateway.fanout",
+    "processors.gateway.server",
+    "processors.gateway.service",
+    "processors.gateway.sockets",
+    "processors.gateway.tail",
 }
 
 IMPURE = {"asyncio", "time", "os", "random", "socket", "redis", "faststream", "aiohttp", "aiosqlite"}

@@ -1,0 +1,89 @@
+"""From what is known to what clients are sent: one timer for ticks and for staleness."""
+
+import asyncio
+from typing import Final
+
+from processors.gateway.fanout import Fanout, text_frame
+from processors.gateway.legacy import LegacyFrames
+from processors.gateway.pace import Pacer
+from processors.gateway.state import Mesh, View
+from processors.runtime.clock import BusClock
+
+__all__ = ["Broadcast"]
+
+_REUSE_S: Final = 0.1
+
+
+class Broadcast:
+    """Tells the clients of the federation half of every change, at the pace of `Pacer`."""
+
+    def __init__(self, mesh: Mesh, clock: BusClock, *, drain_s: float | None = None) -> None:
+        self._mesh = mesh
+        self._clock = clock
+        self._frames = LegacyFrames()
+        self._pacer = Pacer()
+        self._wake = asyncio.Event()
+        # Moment (ms of the bus) of the view that the clients were told last.
+        self._told_at = 0
+        # The whole state as WebSocket frames, and until when (loop time, s) it may be used: a thousand clients
+        # that come back at once get the same bytes. None after a change.
+        self._whole: tuple[bytes, float] | None = None
+        self.fanout = Fanout(self.whole) if drain_s is None else Fanout(self.whole, drain_s=drain_s)
+
+    def view(self) -> View:
+        """What is known at this moment."""
+        return self._mesh.view(self._clock.now_ms())
+
+    def note_change(self) -> None:
+        """The mesh has changed."""
+        self._whole = None
+        self._pacer.note_change(_loop_ms())
+        self._wake.set()
+
+    def whole(self) -> bytes:
+        """The whole state as WebSocket frames."""
+        now = asyncio.get_running_loop().time()
+        if self._whole is None or self._whole[1] <= now:
+            frames = self._frames.whole(self.view(), self._clock.now_ms())
+            self._whole = (b"".join(map(text_frame, frames)), now + _REUSE_S)
+        return self._whole[0]
+
+    async def run(self) -> None:
+        """Send until cancelled. Cancellation: safe."""
+        while True:
+            self._wake.clear()
+            if self._pacer.take(_loop_ms()):
+                self._tick()
+            try:
+                async with asyncio.timeout(self._pause_s()):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._note_staleness()
+
+    def _tick(self) -> None:
+        self._told_at = self._clock.now_ms()
+        view = self._mesh.view(self._told_at)
+        frames = self._frames.changes(view, view.world.take_fresh(), self._told_at)
+        if frames:
+            self.fanout.send(b"".join(map(text_frame, frames)))
+
+    def _note_staleness(self) -> None:
+        """Time alone may have made a live group stale: that is a change too."""
+        deadline = self._mesh.next_deadline(self._told_at)
+        if deadline is not None and deadline <= self._clock.now_ms():
+            self.note_change()
+
+    def _pause_s(self) -> float | None:
+        """How long nothing is due; None if only a change can make something due."""
+        tick, stale = self._pacer.next_deadline(), self._mesh.next_deadline(self._told_at)
+        if tick is not None:
+            pause_ms = tick - _loop_ms()
+        elif stale is not None:
+            pause_ms = stale - self._clock.now_ms()
+        else:
+            return None
+        return max(pause_ms, 1) / 1000
+
+
+def _loop_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1000)

@@ -1,0 +1,235 @@
+"""Reads the bus: summary, rosters, syncs and sources, and reads all of them again after a lost connection.
+
+Delivery: at least once; whole values make repeats harmless. Ordering: as committed, per stream. A stream that was
+wiped or lost its tail is noticed within five seconds, although reading it stays silent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final, TypeVar
+
+import msgspec
+
+from processors.gateway.roster import ZERO, EntryId, Roster, entry_id, entry_text
+from processors.gateway.state import MAX_SOURCES, MAX_SYNCS, Mesh
+from processors.runtime.bus import BLOCK_MS, BUS_FAILURES, Bus, Entry
+from processors.runtime.logging import get_logger
+from schemas import codec, streams
+from schemas.errors import MalformedEntry, SchemaError
+from schemas.metrics import PeerRow, RosterChange
+
+__all__ = ["CHECK_MS", "Tail"]
+
+CHECK_MS: Final = 5_000
+"""How often the position in each stream is compared with the bus."""
+
+_RETRY_S: Final = 0.25
+_HEARTBEATS: Final = 4
+
+_logger = get_logger("gateway")
+
+T = TypeVar("T")
+
+
+class _Wiped(Exception):
+    """A stream ends before what we have read of it: everything is read again."""
+
+
+class Tail:
+    """Keeps a mesh up to date, and calls `changed` after each change."""
+
+    def __init__(self, bus: Bus, mesh: Mesh, changed: Callable[[], None]) -> None:
+        self._bus = bus
+        self._mesh = mesh
+        self._changed = changed
+        # Newest entry that was read of each stream that FastStream follows.
+        self._tops: dict[str, EntryId] = {}
+        # Streams whose last entry could not be read: each is logged once until it can be.
+        self._unreadable: set[str] = set()
+        self._rosters: dict[str, Roster] = mesh.live.rosters | mesh.simulated.rosters
+        self._partition_of = {streams.changes_key(partition): partition for partition in self._rosters}
+
+    async def run(self) -> None:
+        """Read until cancelled. Cancellation: safe."""
+        while True:
+            try:
+                await self._follow()
+            except _Wiped as error:
+                self._mesh.doubt()
+                _logger.warning("%s; reading everything again", error)
+            except BUS_FAILURES as error:
+                if self._mesh.bus_answers:
+                    _logger.warning("the bus is lost: %s", error)
+                self._mesh.bus_answers = False
+                self._mesh.doubt()
+            self._changed()
+            await asyncio.sleep(_RETRY_S)  # nothing announces a server that comes back
+
+    async def _follow(self) -> None:
+        """Read what is there, then what is added. Raises redis-py's errors, _Wiped."""
+        await self._bus.sync_clock()
+        await self._read_sources()
+        await self._read_syncs()
+        for partition in self._rosters:
+            await self._read_roster(partition)
+        await self._read_summary()
+        if not self._mesh.bus_answers:
+            self._mesh.bus_answers = True
+            _logger.info("following the bus")
+        self._changed()
+        async with AsyncExitStack() as subscriptions:
+            for stream, handler in (
+                (streams.METRICS_FEDERATION, self._take_summaries),
+                (streams.FEED_SYNC, self._take_syncs),
+                (streams.SOURCES, self._take_sources),
+            ):
+                subscription = await self._bus.subscribe(stream, entry_text(self._tops[stream]), handler)
+                subscriptions.push_async_callback(subscription.stop)
+            await self._follow_changes()
+
+    async def _follow_changes(self) -> None:
+        """All roster changes in one read, and a check every five seconds."""
+        check_at = self._bus.clock.now_ms() + CHECK_MS
+        while True:
+            for partition, roster in self._rosters.items():
+                if roster.must_read:
+                    await self._read_roster(partition)
+            positions = {
+                stream: entry_text(self._rosters[partition].read_after)
+                for stream, partition in self._partition_of.items()
+            }
+            wait_ms = min(max(check_at - self._bus.clock.now_ms(), 1), BLOCK_MS)
+            for stream, entries in (await self._bus.read_many(positions, block_ms=wait_ms)).items():
+                self._take_changes(self._partition_of[stream], stream, entries)
+            if self._bus.clock.now_ms() >= check_at or check_at - self._bus.clock.now_ms() > CHECK_MS:
+                await self._check()
+                check_at = self._bus.clock.now_ms() + CHECK_MS
+
+    async def _check(self) -> None:
+        """Compare what we hold with the bus. Raises _Wiped: if a stream has lost what we read of it."""
+        await self._bus.sync_clock()
+        for stream in (streams.METRICS_FEDERATION, streams.FEED_SYNC, streams.SOURCES):
+            newest = await self._newest(stream, 1)
+            top = entry_id(newest[0][0]) if newest else ZERO
+            if top < self._tops[stream]:
+                raise _Wiped(f"{stream} ends at {entry_text(top)}, before {entry_text(self._tops[stream])}")
+        async with self._bus.client.pipeline(transaction=False) as pipe:
+            for partition in self._rosters:
+                pipe.hmget(streams.meta_key(partition), "epoch", "changes_id")
+            answers = await pipe.execute()
+        for roster, (epoch, changes_id) in zip(self._rosters.values(), answers, strict=True):
+            roster.check(_text(epoch), _id_or_zero(changes_id))
+
+    async def _newest(self, stream: str, count: int) -> list[Entry]:
+        entries: list[Entry] = await self._bus.client.xrevrange(stream, count=count)  # type: ignore[assignment]
+        return entries
+
+    async def _read_summary(self) -> None:
+        entries = await self._newest(streams.METRICS_FEDERATION, 1)
+        self._tops[streams.METRICS_FEDERATION] = entry_id(entries[0][0]) if entries else ZERO
+        await self._take_summaries(entries)
+
+    async def _read_syncs(self) -> None:
+        entries = (await self._newest(streams.FEED_SYNC, MAX_SYNCS))[::-1]
+        held = self._tops.get(streams.FEED_SYNC)
+        top = entry_id(entries[-1][0]) if entries else ZERO
+        self._tops[streams.FEED_SYNC] = top
+        for each in entries:
+            # After a lost connection, what came meanwhile is news; at the start nothing is.
+            self._take_sync(each, fresh=held is not None and held < entry_id(each[0]))
+
+    async def _read_sources(self) -> None:
+        """The newest word of each collector: as many entries as all of them write in a few heartbeats."""
+        entries = (await self._newest(streams.SOURCES, _HEARTBEATS * MAX_SOURCES))[::-1]
+        self._tops[streams.SOURCES] = entry_id(entries[-1][0]) if entries else ZERO
+        await self._take_sources(entries)
+
+    async def _read_roster(self, partition: str) -> None:
+        """Meta first, then the hash: what is committed between is in both, and whole values may repeat."""
+        meta: list[bytes | None] = await self._bus.client.hmget(  # type: ignore[assignment]
+            streams.meta_key(partition), ["epoch", "changes_id"]
+        )
+        rows: dict[str, PeerRow] = {}
+        key = streams.peers_key(partition)
+        async for peer, body in self._bus.client.hscan_iter(key, count=1_000):
+            try:
+                rows[peer.decode()] = codec.decode_peer(body)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._complain(key, error)
+        world = self._mesh.world_of(partition)
+        world.load(partition, _text(meta[0]), _id_or_zero(meta[1]), rows)
+        self._changed()
+
+    async def _take_summaries(self, entries: list[Entry]) -> None:
+        for each, fields in entries:
+            self._tops[streams.METRICS_FEDERATION] = entry_id(each)
+            summary = self._decoded(streams.METRICS_FEDERATION, fields, codec.decode_federation)
+            if summary is not None:
+                self._mesh.hold(summary)
+                self._changed()
+
+    async def _take_syncs(self, entries: list[Entry]) -> None:
+        for each in entries:
+            self._tops[streams.FEED_SYNC] = entry_id(each[0])
+            self._take_sync(each, fresh=True)
+
+    def _take_sync(self, entry: Entry, *, fresh: bool) -> None:
+        record = self._decoded(streams.FEED_SYNC, entry[1], codec.decode_sync)
+        if record is not None:
+            self._mesh.add_sync(entry_id(entry[0]), record, fresh=fresh)
+            self._changed()
+
+    async def _take_sources(self, entries: list[Entry]) -> None:
+        for each, fields in entries:
+            self._tops[streams.SOURCES] = heard = entry_id(each)
+            state = self._decoded(streams.SOURCES, fields, codec.decode_source)
+            if state is not None:
+                self._mesh.hear(heard[0], state)
+                self._changed()
+
+    def _take_changes(self, partition: str, stream: str, entries: list[Entry]) -> None:
+        world = self._mesh.world_of(partition)
+        for each, fields in entries:
+            change = self._decoded(stream, fields, _decode_change)
+            if change is None:
+                world.rosters[partition].pass_over(entry_id(each))
+                return
+            if not world.apply(partition, entry_id(each), *change):
+                return
+            self._changed()
+
+    def _decoded(self, stream: str, fields: dict[bytes, bytes], decode: Callable[[dict[bytes, bytes]], T]) -> T | None:
+        """What an entry holds; None if it cannot be read, which is logged."""
+        try:
+            value = decode(fields)
+        except SchemaError as error:
+            self._complain(stream, error)
+            return None
+        self._unreadable.discard(stream)
+        return value
+
+    def _complain(self, stream: str, error: Exception) -> None:
+        if stream not in self._unreadable:
+            self._unreadable.add(stream)
+            _logger.warning("%s holds what cannot be read: %s", stream, error)
+
+
+def _decode_change(fields: dict[bytes, bytes]) -> tuple[str, EntryId, RosterChange]:
+    """Epoch, id of the previous change, and the change. Raises MalformedEntry, NewerVersion."""
+    change = codec.decode_roster_change(fields)
+    epoch, previous = fields.get(b"e"), fields.get(b"prev")
+    if epoch is None or previous is None:
+        raise MalformedEntry("field e or prev is missing")
+    return epoch.decode("utf-8", "replace"), entry_id(previous), change
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
+
+
+def _id_or_zero(value: bytes | None) -> EntryId:
+    try:
+        return ZERO if value is None else entry_id(value)
+    except MalformedEntry:
+        return ZERO  # a foreign hand was in the meta; the hash is read whole in any case

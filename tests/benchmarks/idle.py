@@ -1,0 +1,59 @@
+"""What everything that `ark-pulse up` starts costs while nothing happens: CPU and resident memory."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from tests.benchmarks.tables import table
+from tests.stack import Stack, running_stack
+
+__all__ = ["measure"]
+
+_PEERS: Final = 1_000
+_SETTLE_S: Final = 20
+_SPAN_S: Final = 60
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident_mib(pid: int) -> float:
+    """Proportional set size: pages that processes share count once."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def _rss_mib(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+def _rows(stack: Stack) -> list[list[object]]:
+    assert stack.up is not None
+    names = {stack.up.pid: "supervisor"} | {pid: line.split("/")[-1][:40] for pid, line in stack.processes().items()}
+    before = {pid: _cpu_s(pid) for pid in names}
+    time.sleep(_SPAN_S)
+    used = {pid: 100 * (_cpu_s(pid) - before[pid]) / _SPAN_S for pid in names}
+    rows: list[list[object]] = [
+        [name, f"{used[pid]:.2f}", f"{_rss_mib(pid):.0f}", f"{_resident_mib(pid):.0f}"] for pid, name in names.items()
+    ]
+    total = (sum(used.values()), sum(map(_rss_mib, names)), sum(map(_resident_mib, names)))
+    return [*rows, ["**all**", f"{total[0]:.2f}", f"{total[1]:.0f}", f"{total[2]:.0f}"]]
+
+
+def measure() -> str:
+    """The table."""
+    with tempfile.TemporaryDirectory() as directory, running_stack(Path(directory)) as (stack, source):
+        with redis.Redis.from_url(source.url) as ark:
+            for number in range(_PEERS):
+                ark.hset(f"peer:idle-{number}", items=["hostname", f"idle-{number}", "trust_tier", "core"])
+        stack.federation(lambda s: s.get("total_peers") == _PEERS)
+        time.sleep(_SETTLE_S)
+        rows = _rows(stack)
+    return table([f"process, {_PEERS} quiet peers", "CPU, % of a core", "RSS, MiB", "PSS, MiB"], rows)

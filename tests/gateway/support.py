@@ -1,0 +1,194 @@
+"""What the gateway's tests share: wire values, writers of the bus's streams, and a running gateway."""
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import aiohttp
+from redis.asyncio import Redis
+
+from processors.gateway.broadcast import Broadcast
+from processors.gateway.server import HEAD_S, Server
+from processors.gateway.service import end_tasks
+from processors.gateway.sockets import FederationSockets
+from processors.gateway.state import Mesh
+from processors.gateway.tail import Tail
+from processors.runtime.bus import Bus
+from schemas import codec, streams
+from schemas.metrics import FederationSummary, GroupState, Origin, PeerRow, SourceState, SyncRecord, worst
+
+NOW = 1_700_000_000_000
+
+
+def summary(
+    peers: Origin = "live", sync: Origin = "live", *, n: int = 1, ts: int = NOW, **values: Any
+) -> FederationSummary:
+    groups: dict[str, Any] = {"peers": GroupState(source=peers, as_of=ts), "sync": GroupState(source=sync, as_of=ts)}
+    fields: dict[str, Any] = {
+        "epoch": "e1",
+        "n": n,
+        "ts": ts,
+        "as_of": ts,
+        "source": worst(peers, sync),
+        "partials": {},
+    }
+    return FederationSummary(**(fields | groups | values))
+
+
+def row(peer: str, **values: Any) -> PeerRow:
+    fields: dict[str, Any] = {
+        "status": "online",
+        "suspicion": 0.0,
+        "data_shared": 0,
+        "last_seen": NOW,
+        "learnt_from": "redis",
+    }
+    return PeerRow(id=peer, **(fields | values))
+
+
+def sync(sender: str = "a", **values: Any) -> SyncRecord:
+    fields: dict[str, Any] = {
+        "ts": NOW,
+        "target": "b",
+        "action": "memory_sync",
+        "bytes": 2048,
+        "source": "live",
+        "ok": True,
+    }
+    return SyncRecord(sender=sender, **(fields | values))
+
+
+def source(group: Any = "peers", **values: Any) -> SourceState:
+    fields: dict[str, Any] = {
+        "node": "node-1",
+        "collector": f"{group}-collector",
+        "state": "live",
+        "since": NOW,
+        "as_of": NOW,
+    }
+    return SourceState(group=group, **(fields | values))
+
+
+class World:
+    """Writes the bus as the aggregators and collectors do, one commit at a time."""
+
+    def __init__(self, client: Redis, epoch: str = "e1") -> None:
+        self.client = client
+        self.epoch = epoch
+        self.n = 0
+        self.changes_ids: dict[str, str] = {}
+
+    async def now(self) -> int:
+        seconds, micros = await self.client.time()
+        return int(seconds * 1000 + micros // 1000)
+
+    async def _entry(self, kind: str, body: bytes, **more: str) -> tuple[str, dict[Any, Any]]:
+        """Id and fields of the next commit's entry."""
+        self.n += 1
+        ts = await self.now()
+        return f"{ts}-{self.n}", {**codec.entry_fields(kind, ts, body), "e": self.epoch, **more}
+
+    async def _add(self, stream: str, kind: str, body: bytes) -> None:
+        entry, fields = await self._entry(kind, body)
+        await self.client.xadd(stream, fields, id=entry)
+
+    async def summary(self, peers: Origin = "live", sync: Origin = "live", **values: Any) -> None:
+        ts = await self.now()
+        body = summary(peers, sync, ts=ts, n=self.n + 1, **({"epoch": self.epoch} | values))
+        await self._add(streams.METRICS_FEDERATION, "federation", codec.encode(body))
+
+    async def roster(self, change: Mapping[str, PeerRow | None], partition: str = "0", **more: str) -> None:
+        key = streams.peers_key(partition)
+        previous = more.pop("prev", self.changes_ids.get(partition, "0-0"))
+        entry, fields = await self._entry("roster", codec.encode(change), prev=previous)
+        self.changes_ids[partition] = entry
+        async with self.client.pipeline(transaction=True) as pipe:
+            for peer, value in change.items():
+                pipe.hdel(key, peer) if value is None else pipe.hset(key, peer, codec.encode(value))
+            pipe.xadd(streams.changes_key(partition), fields, id=entry)
+            pipe.hset(streams.meta_key(partition), mapping={"epoch": self.epoch, "changes_id": entry})
+            await pipe.execute()
+
+    async def sync(self, record: SyncRecord) -> None:
+        await self._add(streams.FEED_SYNC, "sync", codec.encode(record))
+
+    async def heartbeat(self, *groups: str, state: str = "live") -> None:
+        for group in groups or ("peers", "sync"):
+            ts = await self.now()
+            body = codec.encode(source(group, state=state, as_of=ts))
+            await self.client.xadd(streams.SOURCES, codec.entry_fields("source", ts, body))  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass
+class Gateway:
+    """A running gateway on a free port."""
+
+    mesh: Mesh
+    broadcast: Broadcast
+    server: Server
+    url: str
+
+    @property
+    def ws_url(self) -> str:
+        return f"{self.url}/ws/federation"
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(
+    bus: Bus, *, tail: bool = True, head_s: float = HEAD_S, drain_s: float | None = None, max_clients: int = 100
+) -> AsyncIterator[Gateway]:
+    mesh = Mesh(16)
+    broadcast = Broadcast(mesh, bus.clock, drain_s=drain_s)
+    sockets = FederationSockets(broadcast.fanout, bus.clock, max_clients=max_clients)
+    server = Server(mesh, broadcast, sockets, bus.clock, head_s=head_s)
+    port = await server.start("127.0.0.1", 0)
+    tasks = [asyncio.create_task(broadcast.run())]
+    if tail:
+        tasks.append(asyncio.create_task(Tail(bus, mesh, broadcast.note_change).run()))
+    try:
+        yield Gateway(mesh, broadcast, server, f"http://127.0.0.1:{port}")
+        for task in tasks:
+            assert not task.done(), task.exception()
+    finally:
+        await end_tasks(tasks)
+        await server.stop()
+
+
+async def eventually(condition: Callable[[], object], within_s: float = 8.0) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+async def frame_where(
+    ws: aiohttp.ClientWebSocketResponse, condition: Callable[[dict[str, Any]], object], within_s: float = 8.0
+) -> dict[str, Any]:
+    """The next frame that meets `condition`."""
+    async with asyncio.timeout(within_s):
+        while True:
+            frame: dict[str, Any] = await ws.receive_json()
+            if condition(frame):
+                return frame
+
+
+async def never_reading(url: str) -> socket.socket:
+    """A client with a tiny receive buffer that shakes hands and never reads again."""
+    host, port = url.removeprefix("http://").split(":")
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, (host, int(port)))
+    await loop.sock_sendall(
+        raw,
+        b"GET /ws/federation HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    )
+    assert (await loop.sock_recv(raw, 12)) == b"HTTP/1.1 101"
+    return raw

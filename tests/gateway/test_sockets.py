@@ -1,0 +1,225 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+
+from processors.runtime.bus import Bus
+from tests.gateway.support import Gateway, World, eventually, frame_where, row, running_gateway, source, summary, sync
+
+
+@pytest.fixture
+async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
+    async with running_gateway(bus, max_clients=3) as running:
+        await eventually(lambda: running.mesh.bus_answers)
+        yield running
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as made:
+        yield made
+
+
+@pytest.fixture
+async def ws(gateway: Gateway, session: aiohttp.ClientSession) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A client that has read the three frames of its start."""
+    async with session.ws_connect(gateway.ws_url) as connected:
+        for _ in range(3):
+            await connected.receive_json()
+        yield connected
+
+
+@pytest.fixture
+def world(redis_client: Redis) -> World:
+    return World(redis_client)
+
+
+async def types(ws: aiohttp.ClientWebSocketResponse, count: int) -> list[str]:
+    async with asyncio.timeout(5):
+        return [(await ws.receive_json())["type"] for _ in range(count)]
+
+
+async def closed_with(ws: aiohttp.ClientWebSocketResponse) -> int | None:
+    async with asyncio.timeout(5):
+        async for _ in ws:
+            pass
+    return ws.close_code
+
+
+async def test_a_client_gets_the_whole_state_at_once(gateway: Gateway, session: aiohttp.ClientSession) -> None:
+    async with session.ws_connect(gateway.ws_url) as ws:
+        assert await types(ws, 3) == ["federation_update", "peer_update", "health_update"]
+
+
+async def test_a_client_gets_a_frame_although_nothing_is_known(bus: Bus, session: aiohttp.ClientSession) -> None:
+    async with running_gateway(bus, tail=False) as silent, session.ws_connect(silent.ws_url) as ws:
+        frame = await ws.receive_json()
+        assert (frame["source"], frame["as_of"]) == ("stale", None)
+        assert "network_health" in frame["unknown"]
+
+
+async def test_a_change_on_the_bus_reaches_the_client(world: World, ws: aiohttp.ClientWebSocketResponse) -> None:
+    await world.heartbeat()
+    await world.summary(network_health=42.0)
+    frame = await frame_where(ws, lambda frame: frame["network_health"] == 42)
+    assert frame["source"] == "live"
+
+
+async def test_a_new_peer_reaches_the_client(world: World, ws: aiohttp.ClientWebSocketResponse) -> None:
+    await world.summary()
+    await world.roster({"a": row("a", hostname="alpha")})
+    frame = await frame_where(ws, lambda frame: frame["type"] == "peer_update" and frame["peers"])
+    assert frame["peers"][0]["name"] == "alpha"
+
+
+async def test_a_sync_reaches_the_client_as_an_event(world: World, ws: aiohttp.ClientWebSocketResponse) -> None:
+    await world.summary()
+    await frame_where(ws, lambda frame: frame["as_of"])
+    await world.sync(sync("alpha"))
+    frame = await frame_where(ws, lambda frame: frame["type"] == "sync_event")
+    assert frame["event"]["peer"] == "alpha"
+
+
+async def test_summary_roster_and_sync_of_one_moment_come_together(
+    world: World, gateway: Gateway, ws: aiohttp.ClientWebSocketResponse
+) -> None:
+    await world.summary()
+    await frame_where(ws, lambda frame: frame["as_of"])
+    gateway.mesh.hold(summary(network_health=5.0))
+    gateway.broadcast.note_change()
+    gateway.mesh.live.load("0", "e", (0, 1), {"a": row("a")})
+    gateway.mesh.add_sync((1, 1), sync("a"), fresh=True)
+    gateway.broadcast.note_change()
+    assert await types(ws, 3) == ["peer_update", "health_update", "sync_event"]
+
+
+async def test_silence_of_the_collectors_reaches_the_client_without_any_event(
+    bus: Bus, session: aiohttp.ClientSession
+) -> None:
+    async with running_gateway(bus, tail=False) as gateway, session.ws_connect(gateway.ws_url) as ws:
+        for group in ("peers", "sync"):
+            gateway.mesh.hear(bus.clock.now_ms() - 14_500, source(group))
+        gateway.mesh.hold(summary(ts=bus.clock.now_ms()))
+        gateway.broadcast.note_change()
+        await frame_where(ws, lambda frame: frame["source"] == "live")
+        await frame_where(ws, lambda frame: frame["source"] == "stale", within_s=3)
+
+
+@pytest.mark.parametrize("text", ["ping", '{"type":"ping"}'])
+async def test_a_ping_is_answered_with_the_time_of_the_bus(
+    bus: Bus, ws: aiohttp.ClientWebSocketResponse, text: str
+) -> None:
+    await ws.send_str(text)
+    answer = await ws.receive_json()
+    assert answer["type"] == "pong"
+    assert abs(answer["timestamp"] - bus.clock.now_ms()) < 1_000
+
+
+@pytest.mark.parametrize("text", ["refresh", '{"type":"refresh"}', '{"action":"refresh"}'])
+async def test_a_refresh_is_answered_with_the_whole_state(ws: aiohttp.ClientWebSocketResponse, text: str) -> None:
+    await ws.send_str(text)
+    assert await types(ws, 3) == ["federation_update", "peer_update", "health_update"]
+
+
+async def test_an_unknown_message_is_answered_with_an_error(ws: aiohttp.ClientWebSocketResponse) -> None:
+    await ws.send_str("what?")
+    assert await ws.receive_json() == {"type": "error", "message": "unknown message"}
+
+
+async def test_a_client_is_told_of_its_error_once_a_second(ws: aiohttp.ClientWebSocketResponse) -> None:
+    for _ in range(5):
+        await ws.send_str("{")
+    await ws.send_str("ping")
+    assert await types(ws, 2) == ["error", "pong"]
+
+
+async def test_a_hundred_refreshes_at_once_are_answered_with_few_states(ws: aiohttp.ClientWebSocketResponse) -> None:
+    for _ in range(100):
+        await ws.send_str("refresh")
+    await asyncio.sleep(0.3)
+    await ws.send_str("ping")
+    answers = 0
+    while (await ws.receive_json())["type"] != "pong":
+        answers += 1
+    # The first fifty at once, the other fifty together.
+    assert answers <= 3 * 51
+
+
+async def test_more_than_two_hundred_messages_a_second_close_the_connection(
+    ws: aiohttp.ClientWebSocketResponse,
+) -> None:
+    for _ in range(201):
+        await ws.send_str("ping")
+    assert await closed_with(ws) == 4029
+
+
+async def test_a_binary_message_closes_the_connection(ws: aiohttp.ClientWebSocketResponse) -> None:
+    await ws.send_bytes(b"ping")
+    assert await closed_with(ws) == 1003
+
+
+async def test_a_message_over_the_bound_closes_the_connection(ws: aiohttp.ClientWebSocketResponse) -> None:
+    await ws.send_str("x" * 70_000)
+    assert await closed_with(ws) == 1009
+
+
+async def test_a_message_that_is_not_utf8_closes_the_connection(ws: aiohttp.ClientWebSocketResponse) -> None:
+    await ws.send_frame(b"\xff\xfe", aiohttp.WSMsgType.TEXT)
+    assert await closed_with(ws) == 1007
+
+
+async def test_one_bad_client_does_not_disturb_another(
+    gateway: Gateway, session: aiohttp.ClientSession, ws: aiohttp.ClientWebSocketResponse
+) -> None:
+    async with session.ws_connect(gateway.ws_url) as bad:
+        await bad.send_bytes(b"\0")
+        await closed_with(bad)
+    await ws.send_str("ping")
+    assert await types(ws, 1) == ["pong"]
+
+
+async def test_a_page_of_another_origin_is_refused(gateway: Gateway, session: aiohttp.ClientSession) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await session.ws_connect(gateway.ws_url, headers={"Origin": "http://evil.example"})
+    assert refusal.value.status == 403
+
+
+async def test_the_own_page_is_accepted(gateway: Gateway, session: aiohttp.ClientSession) -> None:
+    async with session.ws_connect(gateway.ws_url, headers={"Origin": gateway.url}) as ws:
+        assert await types(ws, 1) == ["federation_update"]
+
+
+async def test_clients_over_the_bound_are_refused_before_the_upgrade(
+    gateway: Gateway, session: aiohttp.ClientSession
+) -> None:
+    clients = [await session.ws_connect(gateway.ws_url) for _ in range(3)]
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await session.ws_connect(gateway.ws_url)
+    assert refusal.value.status == 503
+    for client in clients:
+        await client.close()
+
+
+async def test_a_place_that_was_left_is_free_again(gateway: Gateway, session: aiohttp.ClientSession) -> None:
+    for _ in range(8):
+        async with session.ws_connect(gateway.ws_url) as ws:
+            assert await types(ws, 1) == ["federation_update"]
+        await eventually(lambda: len(gateway.broadcast.fanout) == 0)
+
+
+async def test_a_request_that_is_no_handshake_is_a_bad_one(gateway: Gateway, session: aiohttp.ClientSession) -> None:
+    async with session.get(gateway.ws_url) as answer:
+        assert answer.status == 400
+        assert json.loads(await answer.text()) == {"error": "a WebSocket handshake is expected here"}
+
+
+async def test_clients_that_come_and_go_leave_nothing_behind(gateway: Gateway, session: aiohttp.ClientSession) -> None:
+    for _ in range(50):
+        ws = await session.ws_connect(gateway.ws_url)
+        await ws.send_str("refresh")
+        await ws.close()
+    await eventually(lambda: len(gateway.broadcast.fanout) == 0)
+    assert len([task for task in asyncio.all_tasks() if "catch_up" in repr(task)]) == 0

