@@ -5,11 +5,11 @@ each partition's script compares and sets it together with the events. Ordering:
 order within a partition. Idempotency: a batch that is sent again, because the answer was lost, is recognised.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError
 
 from processors.runtime.bus import Bus, Script
 from schemas import codec, streams
@@ -76,15 +76,17 @@ class Publisher:
 
         To be called before the first batch and after a CursorConflict. Raises redis-py's errors.
         """
-        async with self._bus.client.pipeline(transaction=False) as pipe:
-            for partition in self._partitions:
-                pipe.hget(streams.cursors_key(partition), self._collector)
-            answers = await pipe.execute()
-        self._cursors = {
-            partition: "" if answer is None else answer.decode()
-            for partition, answer in zip(self._partitions, answers, strict=True)
-        }
+        self._cursors = await self._stored()
         return dict(self._cursors)
+
+    async def verify(self) -> None:
+        """Check that the cursors are still where this process left them: a wiped server says nothing by itself.
+
+        Raises CursorConflict: if one is not. Raises redis-py's errors. Not while a batch is to be tried again.
+        """
+        for partition, cursor in (await self._stored()).items():
+            if cursor != self._cursors[partition]:
+                raise CursorConflict(f"partition {partition}: cursor is {cursor[:80]!r}")
 
     async def read_digests(self) -> dict[str, bytes]:
         """The digests of all published values, by key. Raises redis-py's errors."""
@@ -95,9 +97,10 @@ class Publisher:
                 digests[name.decode("utf-8", "surrogateescape")] = digest
         return digests
 
-    async def publish(self, batch: SourceBatch) -> None:
+    async def publish(self, batch: SourceBatch, only: Collection[str] | None = None) -> None:
         """Publish `batch`, of at most `MAX_BATCH_EVENTS` events, into every partition that does not have it yet.
 
+        `only`: leave the other partitions as they are; they have these events already, from before a restart.
         Partitions without events of it advance their cursor too. Raises CursorConflict: if a partition's cursor is
         neither what this process knows nor the batch's own; nothing of the batch went into that partition. Raises
         BusFull: if a partition refused. Raises redis-py's errors. After the last two the same batch may be tried
@@ -105,7 +108,8 @@ class Publisher:
         `read_cursors` tells.
         """
         assert len(batch.events) <= MAX_BATCH_EVENTS, "the collector cuts its batches"
-        pending = [partition for partition in self._partitions if self._cursors[partition] != batch.cursor]
+        chosen = self._partitions if only is None else only
+        pending = [partition for partition in chosen if self._cursors[partition] != batch.cursor]
         events = self._shares([(self._home(event), event) for event in batch.events])
         digests = self._shares([(self._route_key(key), (key, value)) for key, value in batch.digests.items()])
         ts = self._bus.clock.now_ms()
@@ -122,7 +126,7 @@ class Publisher:
         """Take note of what each partition said, all of it, before the first refusal is raised."""
         refusals: list[Exception] = []
         for partition, answer in zip(pending, answers, strict=True):
-            if isinstance(answer, ResponseError) and "OOM" in str(answer)[:16]:
+            if isinstance(answer, OutOfMemoryError):
                 refusals.append(BusFull(f"partition {partition}: the server's memory is full"))
                 continue
             if isinstance(answer, Exception):
@@ -150,6 +154,16 @@ class Publisher:
     def _route_key(self, key: str) -> str:
         count = len(self._partitions)
         return streams.partition_of(key, count) if count > 1 else self._partitions[0]
+
+    async def _stored(self) -> dict[str, str]:
+        async with self._bus.client.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.hget(streams.cursors_key(partition), self._collector)
+            answers = await pipe.execute()
+        return {
+            partition: "" if answer is None else answer.decode()
+            for partition, answer in zip(self._partitions, answers, strict=True)
+        }
 
     @staticmethod
     def _shares(pairs: Sequence[tuple[str, T]]) -> dict[str, list[T]]:

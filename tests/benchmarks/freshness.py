@@ -30,7 +30,7 @@ def _peer(frame: Frame, name: str) -> Frame:
 
 
 async def _hset(ark: Redis, number: int) -> Holds:
-    latency = 1 + number / 1000
+    latency = round(1 + number / 1000, 3)
     await ark.hset("peer:probe", items=["hostname", "probe", "trust_tier", "core", "latency", str(latency)])
     return lambda frame: bool(_peer(frame, "probe").get("latency") == latency)
 
@@ -61,17 +61,34 @@ _KINDS: Final[dict[str, Callable[[Redis, int], Awaitable[Holds]]]] = {
 }
 
 
-async def _sample(socket: aiohttp.ClientWebSocketResponse, write: Awaitable[Holds]) -> float:
-    """Milliseconds from the write to the frame that shows it."""
-    began = time.perf_counter()
-    holds = await write
-    async with asyncio.timeout(10):
-        while not holds(json.loads(await socket.receive_str())):
-            pass
-    return (time.perf_counter() - began) * 1000
+class _Reader:
+    """Takes every frame of a socket as it comes, with the moment."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._frames: asyncio.Queue[tuple[float, str]] = asyncio.Queue()
+
+    async def run(self) -> None:
+        while True:
+            text = await self._socket.receive_str()
+            self._frames.put_nowait((time.perf_counter(), text))
+
+    def forget(self) -> None:
+        """Leave out what came before."""
+        while not self._frames.empty():
+            self._frames.get_nowait()
+
+    async def first(self, holds: Holds) -> float:
+        """When the first frame came for which `holds`."""
+        async with asyncio.timeout(10):
+            while True:
+                moment, text = await self._frames.get()
+                if holds(json.loads(text)):
+                    return moment
 
 
 async def _kind(stack: Stack, ark: Redis, name: str) -> list[float]:
+    """Milliseconds from each write to the frame that shows it."""
     prefix = {"DEL peer:x": "deleted", "expiry of peer:x": "expired"}.get(name)
     if prefix is not None:
         for number in range(_SAMPLES):
@@ -80,15 +97,15 @@ async def _kind(stack: Stack, ark: Redis, name: str) -> list[float]:
     samples: list[float] = []
     url = f"http://127.0.0.1:{stack.port}/ws/federation"
     async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as socket:
+        reader = _Reader(socket)
+        reading = asyncio.create_task(reader.run())
         for number in range(_SAMPLES):
-            pause = asyncio.create_task(asyncio.sleep(random.uniform(*_PAUSE_S)))
-            while not pause.done():  # read what the last change brought besides
-                reading = asyncio.create_task(socket.receive_str())
-                await asyncio.wait({pause, reading}, return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done():
-                    reading.cancel()
-                await asyncio.wait({reading})
-            samples.append(await _sample(socket, _KINDS[name](ark, number)))
+            await asyncio.sleep(random.uniform(*_PAUSE_S))
+            reader.forget()
+            began = time.perf_counter()
+            holds = await _KINDS[name](ark, number)
+            samples.append((await reader.first(holds) - began) * 1000)
+        reading.cancel()
     await ark.flushall()
     await asyncio.to_thread(stack.federation, lambda s: s.get("online_peers") == 0)
     return samples

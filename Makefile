@@ -1,0 +1,54 @@
+# Each target works on a fresh clone with only Python 3.11 or later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint deploy/constraints.txt
+INPUTS := pyproject.toml deploy/constraints.txt
+
+.PHONY: help up test lint bench soak clean
+
+help:
+	@echo "make up     install what is needed, and start everything"
+	@echo "make test   run the tests"
+	@echo "make lint   run ruff and mypy"
+	@echo "make bench  measure"
+	@echo "make soak   run for a long time, breaking things"
+	@echo "make clean  remove what the other targets made; .ark, with the data, stays"
+
+up: $(VENV)/.installed
+	@exec $(BIN)/ark-pulse up
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.faults.soak
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find schemas processors tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, $(PYTHON) is %d.%d" % sys.version_info[:2])'
+	@$(PYTHON) -m venv $(VENV)
+
+# A stamp is newer than what it was made from, so that nothing is installed twice. With the tests' packages comes all
+# that `up` needs.
+$(VENV)/.installed: $(INPUTS) | $(BIN)/python
+	@echo "installing ark-pulse into $(VENV)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
+	@echo "installing ark-pulse and what its tests need into $(VENV)"
+	@$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.installed $@

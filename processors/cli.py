@@ -1,0 +1,200 @@
+"""The command `ark-pulse`.
+
+A command imports what it needs when it runs: `version` answers at once, and the process of one stage holds no other.
+"""
+
+import argparse
+import importlib
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Final, cast
+
+from processors.runtime.errors import PulseError, SettingsError
+from processors.runtime.settings import Settings, load_settings
+
+__all__ = ["FAILURE", "INTERRUPTED", "OK", "SETTING", "STAGES", "main"]
+
+OK: Final = 0
+FAILURE: Final = 1
+SETTING: Final = 3
+INTERRUPTED: Final = 130
+
+STAGES: Final = ("collectors", "aggregators", "gateway")
+"""The stages, in the order of the flow; each is one process."""
+
+_TOPICS: Final = ("federation", "sync", "sources", "dead", "peers")
+
+_EXIT_CODES: Final = """\
+exit codes:
+  0    all went well
+  1    it failed; the last line says why
+  2    the command line is wrong
+  3    a setting cannot be used, or a port or the state directory is taken
+  4    doctor found trouble
+  130  interrupted
+"""
+_EXAMPLES: Final = """\
+examples:
+  ark-pulse up                                 start everything
+  ark-pulse tail federation                    follow the summary of the mesh
+  ark-pulse tail sync --json --count 10        the next ten syncs, as JSON
+  redis-cli -u "$(ark-pulse bus url)" XLEN ark:metrics:federation
+  ARK_HTTP_PORT=8200 ark-pulse up              a setting is an environment variable
+
+"""
+_UP_HELP: Final = """\
+Start the embedded bus (unless ARK_BUS_URL is set) and the processes of the
+Procfile, start again alone what ends, and end all of it at SIGTERM or Ctrl-C.
+
+examples:
+  ark-pulse up
+  ARK_BUS_URL=redis://localhost:6379/1 ark-pulse up     use another Redis as the bus
+  ARK_SIMULATE=always ark-pulse up                      show simulated peers
+
+"""
+_TAIL_HELP: Final = """\
+Print what a stream gets, one line an entry.
+
+  federation   summaries of the mesh       sync      sync events
+  sources      states of the collectors    dead      rejected input
+  peers        changes of the roster
+
+examples:
+  ark-pulse tail sync
+  ark-pulse tail dead --from-start
+  ark-pulse tail federation --json --count 1 | python -m json.tool
+
+"""
+_DOCTOR_HELP: Final = """\
+Print the settings and where they come from (passwords hidden), then look at
+everything the system needs: each line says ok, warning or TROUBLE, and what to do.
+
+examples:
+  ark-pulse doctor
+  ark-pulse doctor --json | python -m json.tool
+
+"""
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a number of at least 1")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    def command(name: str, summary: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=text + _EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    parser = argparse.ArgumentParser(
+        prog="ark-pulse",
+        description="Push every change of an ARK network to its operators.",
+        epilog=_EXAMPLES + _EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    up = command("up", "start everything", _UP_HELP)
+    up.add_argument("--procfile", type=Path, help="processes to run (default: the Procfile of this checkout)")
+    run = command("run", "run one stage, on a bus that runs already", "Run one stage until SIGTERM.\n\n")
+    run.add_argument("stage", choices=STAGES)
+    bus = command("bus", "tell the address of the bus", "Print the address of the bus, with its password.\n\n")
+    bus.add_argument("what", choices=("url",))
+    tail = command("tail", "follow a stream", _TAIL_HELP)
+    tail.add_argument("topic", choices=_TOPICS)
+    tail.add_argument("--json", action="store_true", help="one JSON object a line")
+    tail.add_argument("--from-start", action="store_true", help="begin with what the stream holds")
+    tail.add_argument("--count", type=_positive, metavar="N", help="end after N entries")
+    doctor = command("doctor", "look for trouble", _DOCTOR_HELP)
+    doctor.add_argument("--json", action="store_true", help="one JSON object")
+    version = command("version", "tell the version", "Print the version.\n\n")
+    version.add_argument("--json", action="store_true", help="one JSON object, with Python and the platform")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; `arguments` are those of the process if None. Returns its exit code.
+
+    Raises SystemExit: with 2 if the arguments are wrong, with 0 after --help.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "version":
+            return _version(options)
+        return _COMMANDS[options.command](options, load_settings())
+    except PulseError as error:
+        print(f"ark-pulse: {error}", file=sys.stderr)
+        return _exit_code(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _exit_code(error: PulseError) -> int:
+    from processors.runtime.errors import AlreadyRunning
+    from processors.runtime.probes import PortTaken
+
+    return SETTING if isinstance(error, (SettingsError, PortTaken, AlreadyRunning)) else FAILURE
+
+
+def _version(options: argparse.Namespace) -> int:
+    version = metadata.version("ark-pulse")
+    if options.json:
+        version = json.dumps({"version": version, "python": platform.python_version(), "platform": platform.platform()})
+    print(version)
+    return OK
+
+
+def _up(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.runtime.up import DEFAULT_PROCFILE, up
+
+    return up(settings, options.procfile or DEFAULT_PROCFILE)
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.runtime.process import Service, run_process
+
+    stage = importlib.import_module(f"processors.{options.stage}.service")
+    return run_process(options.stage, cast("Service", stage.serve), settings)
+
+
+def _bus(_: argparse.Namespace, settings: Settings) -> int:
+    from processors.runtime.bus import bus_url
+
+    print(bus_url(settings))
+    return OK
+
+
+def _tail(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.client.items import streams_of
+    from processors.client.lines import as_json, as_text
+    from processors.client.tail import tail
+    from processors.runtime.bus import bus_url
+
+    tail(
+        bus_url(settings),
+        streams_of(options.topic, settings.ark_partitions),
+        as_json if options.json else as_text,
+        from_start=options.from_start,
+        count=options.count,
+    )
+    return OK
+
+
+def _doctor(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.runtime.doctor import doctor
+
+    return doctor(settings, as_json=options.json)
+
+
+_COMMANDS: Final = {"up": _up, "run": _run, "bus": _bus, "tail": _tail, "doctor": _doctor}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Following streams of the bus from any Python program.
+
+Delivery: every entry after the start at least as long as the stream keeps it. Ordering: that of each stream; several
+streams have none among them. Where a stream begins again (its server was wiped, or lost its newest entries), the
+reader says so and goes on at its beginning.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from typing import Any, Final, TypeAlias, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from processors.client.items import BeginsAgain, Decoder, Item, Received, Unreadable
+from schemas.errors import SchemaError
+
+__all__ = ["follow"]
+
+_Answer: TypeAlias = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
+
+_BLOCK_MS: Final = 4_000
+# Longer than a read waits in the server: an idle stream is no dead server.
+_SILENCE_S: Final = 6.0
+_CONNECT_TIMEOUT_S: Final = 2.0
+_RETRY_S: Final = 0.25
+_BEGINNING: Final = "0-0"
+# Not imported from processors.runtime.bus: that would bring all of FastStream into a program that only reads.
+_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, OSError)
+
+
+async def follow(url: str, decoders: Mapping[str, Decoder], *, from_start: bool = False) -> AsyncGenerator[Item]:
+    """Yield what comes into the streams of `decoders`, at once as it comes; with `from_start` what they hold, first.
+
+    Survives a server that is restarted or not yet there: it tries again four times a second. Raises redis-py's
+    AuthenticationError: if the password is wrong. Cancellation: safe; close the iterator to let go of its connection.
+    """
+    positions: dict[str, str] = {}
+    # Whether our positions may be ahead of the streams: after a lost connection, and after a silence.
+    doubtful = True
+    # Deadlines are ours: under a socket timeout redis-py sends within asyncio.wait_for, which loses a cancellation
+    # that comes at that moment (Python 3.11). No driver_info: to find its version redis-py would read files here.
+    async with Redis.from_url(
+        url, socket_timeout=None, socket_connect_timeout=_CONNECT_TIMEOUT_S, driver_info=None
+    ) as client:
+        while True:
+            again: list[str] = []
+            answer: _Answer = []
+            try:
+                async with asyncio.timeout(_SILENCE_S):
+                    if doubtful:
+                        tops = {name: await _top(client, name) for name in decoders}
+                        positions = positions or (dict.fromkeys(decoders, _BEGINNING) if from_start else tops)
+                        again = _ahead(positions, tops)
+                    if not again:
+                        wanted = cast("Any", positions)
+                        answer = cast("_Answer", await client.xread(wanted, block=_BLOCK_MS, count=1_000))
+            except (AuthenticationError, AuthorizationError):  # connection errors too, but trying again would not help
+                raise
+            except _FAILURES:
+                doubtful = True
+                await asyncio.sleep(_RETRY_S)  # nothing announces a server that comes back
+                continue
+            doubtful = not answer and not again
+            for name in again:
+                positions[name] = _BEGINNING
+                yield BeginsAgain(name)
+            for received in _read(answer or [], decoders):
+                positions[received.stream] = received.entry_id
+                yield received
+
+
+async def _top(client: Redis, stream: str) -> str:
+    """The newest id that `stream` ever had; the beginning if there is no such stream."""
+    try:
+        info = await client.xinfo_stream(stream)
+    except ResponseError as error:
+        if "no such key" in str(error):
+            return _BEGINNING
+        raise
+    top = info["last-generated-id"]
+    return top.decode() if isinstance(top, bytes) else str(top)
+
+
+def _ahead(positions: Mapping[str, str], tops: Mapping[str, str]) -> list[str]:
+    """The streams whose newest id is before our position: an XREAD from there would be silent for ever."""
+    return [name for name, top in tops.items() if _parts(top) < _parts(positions[name])]
+
+
+def _parts(entry_id: str) -> tuple[int, int]:
+    ms, _, n = entry_id.partition("-")
+    return int(ms), int(n)
+
+
+def _read(answer: _Answer, decoders: Mapping[str, Decoder]) -> Iterator[Received | Unreadable]:
+    for name, entries in answer:
+        stream = name.decode()
+        for raw_id, fields in entries:
+            try:
+                yield Received(stream, raw_id.decode(), decoders[stream](fields), fields[b"d"])
+            except SchemaError as error:
+                yield Unreadable(stream, raw_id.decode(), str(error))

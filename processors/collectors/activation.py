@@ -1,0 +1,66 @@
+"""Whether the federation half is simulated now: a decision from what is known of its sources."""
+
+from typing import Final
+
+from schemas.metrics import SourceState
+
+__all__ = ["FALLBACK_MS", "GROUPS", "Activation"]
+
+GROUPS: Final = frozenset({"peers", "sync"})
+"""The groups of the federation half."""
+
+FALLBACK_MS: Final = 30_000
+"""How long a source must have been away before `fallback` simulates, ms."""
+
+_FIRST_VERDICT_MS: Final = 4_000
+
+
+class Activation:
+    """The decision for one value of ARK_SIMULATE.
+
+    `ever_live`: a collector of this half has published on this bus. A first start waits for the first word of a
+    source, at most four seconds, or every page would begin with a flash of made-up peers.
+    """
+
+    def __init__(self, mode: str, *, ever_live: bool, started: int) -> None:
+        self._mode = mode
+        self._ever_live = ever_live
+        # When to simulate if no source has said anything, ms; a source that is down makes it earlier.
+        self._from = started + _FIRST_VERDICT_MS
+        # Since when each group has been away, ms; groups that are live are not in it.
+        self._away_since: dict[str, int] = {}
+
+    def observe(self, state: SourceState, now: int) -> None:
+        """Take note of what a source said, at `now` (ms)."""
+        if state.group not in GROUPS:
+            return
+        if state.state == "live":
+            self._ever_live = True
+            self._away_since.pop(state.group, None)
+        elif state.state in {"stale", "down"}:
+            self._from = min(self._from, now)
+            self._away_since[state.group] = state.since
+
+    def active(self, now: int) -> bool:
+        """Whether to simulate at `now` (ms)."""
+        if self._mode in {"always", "never"}:
+            return self._mode == "always"
+        if not self._ever_live:
+            return now >= self._from
+        return self._mode == "fallback" and any(since + FALLBACK_MS <= now for since in self._away_since.values())
+
+    def next_deadline(self, now: int) -> int | None:
+        """When time alone may change the decision (ms), None if it cannot."""
+        if self._mode in {"always", "never"} or self.active(now):
+            return None
+        if not self._ever_live:
+            return self._from
+        if self._mode != "fallback":
+            return None
+        return min((since + FALLBACK_MS for since in self._away_since.values()), default=None)
+
+    def why_not(self) -> str:
+        """Why nothing is simulated, a short clause."""
+        if self._mode == "never":
+            return "ARK_SIMULATE is never"
+        return "the federation half has been live" if self._ever_live else "waiting for the first word of a source"

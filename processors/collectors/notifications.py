@@ -1,0 +1,190 @@
+"""A watched source in Redis: one client for commands, one connection for keyspace notifications.
+
+Delivery of notifications: at most once, none while the connection is away; so whoever uses them scans after each
+connect. Order of a connect: switch the notifications on, subscribe, then let the caller scan: nothing falls between.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from processors.collectors.backoff import Backoff
+from processors.collectors.cancelling import end_tasks
+from processors.collectors.status import SourceStatus
+from processors.runtime.clock import BusClock
+from processors.runtime.logging import get_logger
+
+__all__ = ["CHECK_S", "SOURCE_FAILURES", "WatchedSource", "keep_watching", "missing_flags", "wrong_type"]
+
+SOURCE_FAILURES: Final = (RedisError, OSError)
+"""What redis-py raises while the source does not answer, cuts the connection, or refuses."""
+
+CHECK_S: Final = 5.0
+"""How often a quiet source is asked whether it still answers."""
+
+_TIMEOUT_S: Final = 5.0
+_CONNECT_TIMEOUT_S: Final = 2.0
+_OPTION: Final = "notify-keyspace-events"
+# Keyspace channels; generic commands (DEL, EXPIRE, RENAME), hashes, expiries, lists.
+_NEEDED: Final = "Kghxl"
+_IN_A: Final = frozenset("g$lshzxetd")
+
+_logger = get_logger("collectors")
+
+
+def missing_flags(current: str) -> str:
+    """The notification flags that must be added to `current`; A stands for all classes of events."""
+    present = set(current) | (_IN_A if "A" in current else frozenset())
+    return "".join(flag for flag in _NEEDED if flag not in present)
+
+
+def wrong_type(error: object) -> bool:
+    """Whether the server refused a command because the key holds another type."""
+    # A transaction puts the command before it.
+    return isinstance(error, ResponseError) and "WRONGTYPE Operation" in str(error)
+
+
+class WatchedSource:
+    """One connection to the source, for as long as it lasts."""
+
+    def __init__(self, client: Redis) -> None:
+        self.client = client
+        # Whether the server was told, or was so already, to notify of what we need.
+        self._enabled = False
+        # Set by each notification, and when no more will come.
+        self.wake = asyncio.Event()
+        # Reads the notifications; ends only with an error. None where subscribing is refused.
+        self._listener: asyncio.Task[None] | None = None
+
+    @property
+    def notified(self) -> bool:
+        """Whether the server tells of changes; if not, scans alone find them."""
+        return self._enabled and self._listener is not None
+
+    @property
+    def database(self) -> int:
+        """Number of the database that the source's address names."""
+        return int(self.client.connection_pool.connection_kwargs.get("db") or 0)
+
+    async def enable_notifications(self) -> str:
+        """Add the flags we need to those that are configured, never dropping one. Raises redis-py's errors.
+
+        Returns why there are no notifications, "" if there are.
+        """
+        try:
+            answer = await self.client.config_get(_OPTION)
+            current = str(answer[_OPTION])
+            missing = missing_flags(current)
+            if missing:
+                await self.client.config_set(_OPTION, current + missing)
+        except (ResponseError, KeyError) as refusal:
+            self._enabled = False
+            return f"CONFIG {_OPTION} was refused: {refusal}"
+        self._enabled = True
+        return ""
+
+    async def subscribe(self, pubsub: PubSub, channel: str, on_key: Callable[[bytes], None]) -> str:
+        """Hear of the keys that match `channel`. Returns why that is refused, "" if it is not."""
+        await pubsub.psubscribe(channel)
+        try:
+            if await pubsub.parse_response(block=False, timeout=_TIMEOUT_S) is None:
+                raise RedisTimeoutError("PSUBSCRIBE was not answered")
+        except ResponseError as refusal:
+            return f"PSUBSCRIBE was refused: {refusal}"
+        self._listener = asyncio.create_task(self._listen(pubsub, on_key))
+        self._listener.add_done_callback(lambda _: self.wake.set())
+        return ""
+
+    async def _listen(self, pubsub: PubSub, on_key: Callable[[bytes], None]) -> None:
+        async for message in pubsub.listen():
+            if message["type"] == "pmessage":
+                on_key(message["channel"].partition(b":")[2])
+                self.wake.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return at the next notification, or after `seconds`. Raises redis-py's errors: if none will come any more.
+
+        Cancellation: safe.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self.wake.wait()
+        self.wake.clear()
+        if self._listener is not None and self._listener.done():
+            self._listener.result()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            await end_tasks([self._listener])
+            if not self._listener.cancelled():
+                self._listener.exception()  # it was raised by `wait`, or is the reason why nobody waits any more
+
+
+@contextlib.asynccontextmanager
+async def _watched(
+    url: str, channel: str, on_key: Callable[[bytes], None], noted: set[str]
+) -> AsyncIterator[WatchedSource]:
+    """A connected source. `channel` has a place for the number of the database; `noted` holds what was logged."""
+    # Protocol 2, no name of the library: any server ARK runs on understands that, and to find the library's version
+    # redis-py would read files here. No retries: a silent reconnect would hide that notifications were missed.
+    client = Redis.from_url(
+        url,
+        protocol=2,
+        driver_info=None,
+        socket_timeout=_TIMEOUT_S,
+        socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    async with client, client.pubsub() as pubsub:
+        source = WatchedSource(client)
+        refusals = [await source.enable_notifications()]
+        refusals.append(await source.subscribe(pubsub, channel.format(source.database), on_key))
+        for refusal in filter(None, refusals):
+            if refusal not in noted:
+                noted.add(refusal)
+                _logger.warning("no notifications of changes, scanning instead: %s", refusal[:200])
+        try:
+            yield source
+        finally:
+            await source.close()
+
+
+async def keep_watching(
+    url: str,
+    channel: str,
+    on_key: Callable[[bytes], None],
+    session: Callable[[WatchedSource], Awaitable[None]],
+    *,
+    status: SourceStatus,
+    clock: BusClock,
+) -> None:
+    """Run `session` on a connected source, again after each failure, until cancelled.
+
+    `session` says itself when the source is live. Cancellation: safe where `session` is.
+    """
+    backoff = Backoff(random.random)
+    noted: set[str] = set()
+    while True:
+        try:
+            async with _watched(url, channel, on_key, noted) as source:
+                await session(source)
+        except SOURCE_FAILURES as error:
+            if status.state == "live":
+                backoff.reset()
+            status.failed(clock.now_ms(), _clause(error))
+        await asyncio.sleep(backoff.next_s())  # nothing announces a server that comes back
+
+
+def _clause(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:1].lower() + text[1:200]

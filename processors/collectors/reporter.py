@@ -1,0 +1,101 @@
+"""The reporter: tells the bus what each source of this process says of itself.
+
+Delivery: every change at once, and all of them every five seconds as a heartbeat; while the bus is away only the
+newest state of each source is kept. Ordering: that of the changes of one source. Repeating a state does no harm.
+"""
+
+import asyncio
+import contextlib
+import random
+from typing import Final
+
+from redis.exceptions import ResponseError
+
+from processors.collectors.backoff import Backoff
+from processors.collectors.status import Group, SourceStatus
+from processors.runtime.bus import BUS_FAILURES, Bus
+from processors.runtime.logging import get_logger
+from schemas import codec, streams
+
+__all__ = ["HEARTBEAT_S", "Reporter"]
+
+HEARTBEAT_S: Final = 5.0
+"""How often every source is reported, whether it changed or not."""
+
+_MAX_ENTRIES: Final = 10_000
+_FAREWELL_S: Final = 1.0
+
+_logger = get_logger("collectors")
+
+
+class Reporter:
+    """Writes `ark:sources` for the sources of one process."""
+
+    def __init__(self, bus: Bus, node: str, retention_ms: int) -> None:
+        self._bus = bus
+        self._node = node
+        self._retention_ms = retention_ms
+        self._sources: list[SourceStatus] = []
+        # Set by a change that is to be reported at once.
+        self._wake = asyncio.Event()
+        # Sources that changed since they were last written.
+        self._pending: set[str] = set()
+
+    def source(self, collector: str, group: Group, *, lived: bool = False) -> SourceStatus:
+        """A new source of this process. `lived`: see `SourceStatus`."""
+        status = SourceStatus(collector, group, node=self._node, changed=self._note, lived=lived)
+        self._sources.append(status)
+        return status
+
+    def _note(self, status: SourceStatus) -> None:
+        level = _logger.warning if status.state == "stale" else _logger.info
+        level("%s is %s%s", status.collector, status.state, f": {status.reason}" if status.reason else "")
+        self._pending.add(status.collector)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Report until cancelled. Cancellation: safe."""
+        backoff = Backoff(random.random)
+        loop = asyncio.get_running_loop()
+        heartbeat_at = loop.time()
+        while True:
+            due = loop.time() >= heartbeat_at
+            if await self._write(everything=due):
+                backoff.reset()
+                if due:
+                    heartbeat_at = loop.time() + HEARTBEAT_S
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(heartbeat_at):
+                        await self._wake.wait()
+            else:
+                await asyncio.sleep(backoff.next_s())  # nothing announces a bus that comes back
+
+    async def close(self) -> None:
+        """Say that every source stopped: once, and not for longer than a second. Cancellation: safe."""
+        for status in self._sources:
+            status.stopped(self._bus.clock.now_ms())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._write(everything=True)
+
+    async def _write(self, *, everything: bool) -> bool:
+        """Write the states that changed, or all of them. Returns whether the bus took them."""
+        self._wake.clear()
+        chosen = {status.collector for status in self._sources} if everything else set(self._pending)
+        reports = [report for status in self._sources if status.collector in chosen and (report := status.report())]
+        if not reports:
+            return True
+        now = self._bus.clock.now_ms()
+        self._pending -= chosen
+        try:
+            async with self._bus.client.pipeline(transaction=False) as pipe:
+                for report in reports:
+                    fields = codec.entry_fields("source", now, codec.encode(report))
+                    pipe.xadd(streams.SOURCES, fields, maxlen=_MAX_ENTRIES, approximate=True)  # type: ignore[arg-type]
+                pipe.xtrim(streams.SOURCES, minid=str(now - self._retention_ms), approximate=True)
+                await pipe.execute()
+        except (*BUS_FAILURES, ResponseError) as error:
+            self._pending |= chosen
+            _logger.debug("%s is not written: %s", streams.SOURCES, error)
+            return False
+        return True

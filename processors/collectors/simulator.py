@@ -1,0 +1,98 @@
+"""The collector `simulator`: publishes a simulated federation while there is no real one.
+
+Its partition is its own, never mixed with live ones; whether it runs is decided by `activation` from ARK_SIMULATE and
+what `ark:sources` tells of the live collectors, of this process or of another.
+"""
+
+import asyncio
+import contextlib
+import random
+from typing import Final, cast
+
+from processors.collectors.activation import Activation
+from processors.collectors.backoff import Backoff
+from processors.collectors.delivery import Delivery, until_bus_answers
+from processors.collectors.publisher import CursorConflict, SourceBatch
+from processors.collectors.simulation import Simulation
+from processors.collectors.status import SourceStatus
+from processors.runtime.bus import Bus, Entry
+from processors.runtime.logging import get_logger
+from schemas import codec, streams
+from schemas.errors import SchemaError
+
+__all__ = ["COLLECTOR", "Simulator"]
+
+COLLECTOR: Final = "simulator"
+
+_logger = get_logger("collectors")
+
+
+class Simulator:
+    """Simulates the federation half as `mode` (ARK_SIMULATE) says. `ever_live`: that half was live on this bus."""
+
+    def __init__(self, bus: Bus, status: SourceStatus, *, mode: str, seed: int, ever_live: bool) -> None:
+        self._bus = bus
+        self._clock = bus.clock
+        self._status = status
+        self._delivery = Delivery(bus, COLLECTOR, [streams.SIMULATED], status)
+        self._activation = Activation(mode, ever_live=ever_live, started=bus.clock.now_ms())
+        self._random = random.Random(seed).random  # noqa: S311  - a federation that can be repeated, not a secret
+        self._backoff = Backoff(random.random)
+        # None while nothing is simulated.
+        self._simulation: Simulation | None = None
+        # Set when a source said something.
+        self._heard = asyncio.Event()
+
+    async def run(self) -> None:
+        """Simulate, or wait for the need to, until cancelled. Cancellation: safe."""
+        after = await until_bus_answers(COLLECTOR, self._newest)
+        following = await self._bus.subscribe(streams.SOURCES, after, self._hear)
+        try:
+            while True:
+                try:
+                    await self._turn()
+                    await self._wait()
+                except CursorConflict as conflict:
+                    _logger.warning("%s: beginning again: %s", COLLECTOR, conflict)
+                    self._simulation = None
+                    await asyncio.sleep(self._backoff.next_s())  # two simulators must not take turns at full speed
+        finally:
+            await following.stop()
+
+    async def _newest(self) -> str:
+        newest = await self._bus.client.xrevrange(streams.SOURCES, count=1)
+        return cast("bytes", newest[0][0]).decode() if newest else "0-0"
+
+    async def _hear(self, entries: list[Entry]) -> None:
+        for _, fields in entries:
+            try:
+                self._activation.observe(codec.decode_source(fields), self._clock.now_ms())
+            except SchemaError as error:
+                _logger.warning("%s: an entry of %s is left out: %s", COLLECTOR, streams.SOURCES, error)
+        self._heard.set()
+
+    async def _turn(self) -> None:
+        """Publish what is due, or rest."""
+        now = self._clock.now_ms()
+        if not self._activation.active(now):
+            self._simulation = None
+            self._status.resting(now, self._activation.why_not())
+            return
+        if self._simulation is None:
+            await self._delivery.resume()
+            self._simulation = Simulation(self._random, now)
+        events = self._simulation.step(now)
+        if events:
+            await self._delivery.send(SourceBatch(self._delivery.signature(), events))
+            self._backoff.reset()
+        self._status.simulating(now)
+
+    async def _wait(self) -> None:
+        """Until a source says something, or time alone changes something."""
+        now = self._clock.now_ms()
+        due = self._simulation.next_deadline() if self._simulation else self._activation.next_deadline(now)
+        timeout_s = None if due is None else max(0.0, (due - now) / 1000)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._heard.wait()
+        self._heard.clear()

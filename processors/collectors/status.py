@@ -1,0 +1,96 @@
+"""What one source says of itself: live, stale, simulated or down, since when, and why."""
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+from schemas.metrics import SourceState
+
+__all__ = ["Group", "SourceStatus", "State"]
+
+State: TypeAlias = Literal["live", "stale", "simulated", "down"]
+Group: TypeAlias = Literal["peers", "sync", "reasoning", "code", "federation", "memory"]
+
+
+class SourceStatus:
+    """The state of one source. `changed` is called with it at every change of state or reason.
+
+    `lived`: it was live before this process began: its last values are there, so it is stale rather than down.
+    """
+
+    def __init__(
+        self,
+        collector: str,
+        group: Group,
+        *,
+        node: str,
+        changed: Callable[["SourceStatus"], None],
+        lived: bool = False,
+    ) -> None:
+        self.collector = collector
+        self._group: Group = group
+        self._node = node
+        self._changed = changed
+        self._lived = lived
+        # None before the first verdict: whoever connects is neither live nor down yet.
+        self.state: State | None = None
+        # Since when it is in this state, ms.
+        self._since = 0
+        # When the source last answered, ms; None if it has not yet.
+        self._as_of: int | None = None
+        # Why it is not live, a short clause.
+        self.reason = ""
+        # Events published, and inputs rejected, by this process.
+        self.published = 0
+        self.rejected = 0
+
+    def answered(self, now: int) -> None:
+        """The source answered at `now` (ms), and what it holds is published."""
+        self._as_of = now
+        self._lived = True
+        self._become("live", now, "")
+
+    def failed(self, now: int, reason: str) -> None:
+        """The source does not answer."""
+        self._become("stale" if self._lived else "down", now, reason)
+
+    def simulating(self, now: int) -> None:
+        """It makes values up."""
+        self._as_of = now
+        self._become("simulated", now, "")
+
+    def resting(self, now: int, reason: str) -> None:
+        """It does not run by choice."""
+        self._become("down", now, reason)
+
+    def stopped(self, now: int) -> None:
+        """The process ends in order. What never was live keeps the reason for it."""
+        if self.state == "simulated" or self._group in {"federation", "memory"}:
+            self._become("down", now, "stopped")
+        elif self._lived:
+            self._become("stale", now, "collector stopped")
+        else:
+            self._become("down", now, self.reason or "collector stopped")
+
+    def report(self) -> SourceState | None:
+        """The state as it goes onto the bus; None before the first verdict."""
+        if self.state is None:
+            return None
+        return SourceState(
+            node=self._node,
+            collector=self.collector,
+            group=self._group,
+            state=self.state,
+            since=self._since,
+            as_of=self._as_of,
+            reason=self.reason,
+            published=self.published,
+            rejected=self.rejected,
+        )
+
+    def _become(self, state: State, now: int, reason: str) -> None:
+        if (state, reason) == (self.state, self.reason):
+            return
+        if state != self.state:
+            self._since = now
+        self.state, self.reason = state, reason
+        self._changed(self)

@@ -1,0 +1,110 @@
+"""From an item of ARK's list `sync_events` to the two events that tell of it, or to a dead letter."""
+
+import math
+from typing import Any, Final
+
+import msgspec
+
+from processors.collectors.values import instant_ms
+from schemas.events import MAX_BYTES, MAX_EXCERPT, MAX_ID, Event, Rejected, SyncIn, SyncOut
+
+__all__ = ["COLLECTOR", "MAX_ITEM_BYTES", "read_item", "rejection"]
+
+COLLECTOR: Final = "sync_events"
+
+MAX_ITEM_BYTES: Final = 64 << 10
+"""Largest item that is decoded."""
+
+_SUCCESS: Final[dict[object, bool]] = {"true": True, "1": True, "false": False, "0": False}
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def read_item(item: bytes, observed: int) -> tuple[Event, ...]:
+    """The events of one item that was read at `observed` (ms): a sync, told to its source and to its target.
+
+    A `Rejected` stands beside them if a field could not be used, or alone if nothing could. A sync of a peer with
+    itself is told once.
+    """
+    if len(item) > MAX_ITEM_BYTES:
+        return (rejection(f"item must have at most {MAX_ITEM_BYTES} bytes", item, observed),)
+    try:
+        fields: dict[str, Any] = _decoder.decode(item)
+    except RecursionError:
+        return (rejection("item is nested too deeply", item, observed),)
+    except UnicodeDecodeError:
+        return (rejection("item is not UTF-8", item, observed),)
+    except msgspec.ValidationError:
+        return (rejection("item is not an object of usable values", item, observed),)
+    except msgspec.DecodeError:
+        return (rejection("item is not JSON", item, observed),)
+    return _sync(fields, item, observed)
+
+
+def rejection(reason: str, item: bytes, observed: int) -> Rejected:
+    """The dead letter of one item."""
+    excerpt = item[:MAX_EXCERPT].decode("utf-8", "replace")
+    return Rejected(ts=observed, collector=COLLECTOR, reason=reason[:MAX_ID], excerpt=excerpt)
+
+
+def _sync(fields: dict[str, Any], item: bytes, observed: int) -> tuple[Event, ...]:
+    sender, target = _peer(fields.get("source")), _peer(fields.get("target"))
+    if sender is None or target is None:
+        name = "source" if sender is None else "target"
+        return (rejection(f"{name} must be text of 1 to {MAX_ID} characters", item, observed),)
+    complaints: list[str] = []
+    ts = _timestamp(fields.get("timestamp"), observed, complaints)
+    action = _action(fields.get("event_type"), complaints)
+    size = _bytes(fields.get("bytes"), complaints)
+    ok = _success(fields.get("success"), complaints)
+    events: list[Event] = [SyncOut(ts=ts, sender=sender, target=target, action=action, bytes=size, ok=ok)]
+    if sender != target:
+        events.append(SyncIn(ts=ts, peer=target, ok=ok))
+    if complaints:
+        events.append(rejection("; ".join(complaints), item, observed))
+    return tuple(events)
+
+
+def _peer(value: object) -> str | None:
+    return value if isinstance(value, str) and 1 <= len(value) <= MAX_ID else None
+
+
+def _timestamp(value: object, observed: int, complaints: list[str]) -> int:
+    if value is None:
+        return observed
+    ts = instant_ms(value)
+    if ts is None:
+        complaints.append("timestamp is not a time")
+        return observed
+    return ts
+
+
+def _action(value: object, complaints: list[str]) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > MAX_ID:
+        complaints.append(f"event_type must be text of at most {MAX_ID} characters")
+        return ""
+    return value
+
+
+def _bytes(value: object, complaints: list[str]) -> int:
+    if value is None:
+        return 0
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int | float) and whole and value == int(value) and 0 <= value <= MAX_BYTES:
+        return int(value)
+    complaints.append(f"bytes must be a whole number from 0 to {MAX_BYTES}")
+    return 0
+
+
+def _success(value: object, complaints: list[str]) -> bool | None:
+    if value is None:
+        return None
+    text = value.lower() if isinstance(value, str) else str(value) if type(value) is int else value
+    if isinstance(text, bool):
+        return text
+    if isinstance(text, str) and text in _SUCCESS:
+        return _SUCCESS[text]
+    complaints.append("success must be true or false")
+    return None

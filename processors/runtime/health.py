@@ -1,0 +1,245 @@
+"""The checks behind `ark-pulse doctor`: each looks at one thing, says how it is, and what to do if it is not well.
+
+All run at once, each within a deadline, and none changes anything.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from processors.runtime.probes import address, http_get
+from processors.runtime.settings import Settings, hide_password
+from schemas import codec, streams
+from schemas.errors import SchemaError
+from schemas.metrics import SOURCE_TIMEOUT_MS, SourceState
+
+__all__ = ["CHECK_S", "Finding", "Level", "examine", "missing_flags"]
+
+CHECK_S: Final = 2.0
+"""How long one check may take, seconds."""
+
+Level: TypeAlias = Literal["ok", "warning", "trouble"]
+"""How a thing is: a warning is something that works less well than it could."""
+
+_LEAST_PYTHON: Final = (3, 11)
+_LEAST_SERVER: Final = (7, 0)
+_MAX_SKEW_MS: Final = 1_000
+_FLAGS: Final = "Kghlx"
+_ALL_CLASSES: Final = "g$lshzxetd"
+_NEWEST_SOURCES: Final = 500
+_DATABASES: Final = ("reasoning_logs.db", "ark.db")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    level: Level
+    text: str
+    # What to do about it; empty if all is well.
+    advice: str = ""
+
+
+_Check: TypeAlias = Callable[[], Awaitable[Sequence[Finding]]]
+
+
+async def examine(settings: Settings, bus_url: str | None) -> list[Finding]:
+    """All findings, in a fixed order, within `CHECK_S` and a little. `bus_url` None: there is no bus to look at."""
+    checks: list[tuple[str, _Check]] = [
+        ("python", _python),
+        ("bus", lambda: _bus(settings, bus_url)),
+        ("source", lambda: _source(settings)),
+        ("databases", lambda: asyncio.to_thread(_databases, settings.ark_base_path)),
+        ("gateway", lambda: _gateway(settings)),
+        ("shown", lambda: _shown(bus_url)),
+    ]
+    found = await asyncio.gather(*(_bounded(name, check) for name, check in checks))
+    return [finding for findings in found for finding in findings]
+
+
+async def _bounded(name: str, check: _Check) -> Sequence[Finding]:
+    try:
+        async with asyncio.timeout(CHECK_S):
+            return await check()
+    except TimeoutError:
+        return [Finding(name, "trouble", f"no answer within {CHECK_S:g} s", "see whether its machine is overloaded")]
+
+
+async def _python() -> Sequence[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] < _LEAST_PYTHON:
+        return [Finding("python", "trouble", f"Python {version}", "install Python 3.11 or later")]
+    return [Finding("python", "ok", f"Python {version}")]
+
+
+def _client(url: str) -> Redis:
+    # The deadline is that of the whole check; under a socket timeout redis-py can lose its cancellation.
+    # No driver_info: to find its version redis-py would read files here.
+    return Redis.from_url(url, socket_timeout=None, socket_connect_timeout=CHECK_S, driver_info=None)
+
+
+async def _bus(settings: Settings, url: str | None) -> Sequence[Finding]:
+    if url is None:
+        text = f"ARK_BUS_URL is unset and no embedded server runs in {settings.ark_state_dir}"
+        return [Finding("bus", "trouble", text, "start it with `ark-pulse up`")]
+    shown = hide_password(url)
+    async with _client(url) as client:
+        try:
+            info = await client.info("server", "memory")
+            asked = time.time()
+            seconds, micros = await client.time()
+            middle_ms = (asked + time.time()) * 500
+            partitions: Any = await client.get(streams.PARTITIONS)
+        except (RedisError, OSError) as error:
+            return [Finding("bus", "trouble", f"{shown}: {_clause(error)}", "see whether it runs: `ark-pulse up`")]
+    return [
+        _bus_server(shown, info),
+        _bus_partitions(settings, partitions),
+        _skew(seconds * 1_000 + micros / 1_000 - middle_ms),
+    ]
+
+
+def _bus_server(shown: str, info: dict[str, Any]) -> Finding:
+    kind, version = ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info["redis_version"])
+    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < _LEAST_SERVER:
+        return Finding("bus", "trouble", f"{shown} is {kind} {version}", "use Redis 7.0 or later, or Valkey")
+    policy = info["maxmemory_policy"]
+    if policy != "noeviction":
+        text = f"{shown} has maxmemory-policy {policy}, and may drop what is not yet counted"
+        return Finding("bus", "trouble", text, "set maxmemory-policy to noeviction")
+    return Finding("bus", "ok", f"{shown} is {kind} {version}, maxmemory-policy {policy}")
+
+
+def _bus_partitions(settings: Settings, made_with: bytes | None) -> Finding:
+    wanted = settings.ark_partitions
+    if made_with is None:
+        return Finding("partitions", "warning", "this bus was not used yet", "start `ark-pulse up`")
+    if made_with != str(wanted).encode():
+        text = f"ARK_PARTITIONS is {wanted}, but this bus was made with {made_with.decode(errors='replace')}"
+        return Finding("partitions", "trouble", text, "set ARK_PARTITIONS to that number, or use an empty bus")
+    return Finding("partitions", "ok", f"{wanted} partitions")
+
+
+def _skew(skew_ms: float) -> Finding:
+    text = f"the bus's clock is {abs(skew_ms):.0f} ms {'ahead of' if skew_ms >= 0 else 'behind'} this machine's"
+    if abs(skew_ms) > _MAX_SKEW_MS:
+        return Finding("clock", "warning", text, "let both machines follow an NTP server")
+    return Finding("clock", "ok", text)
+
+
+async def _source(settings: Settings) -> Sequence[Finding]:
+    shown = hide_password(settings.redis_url)
+    async with _client(settings.redis_url) as client:
+        try:
+            await client.ping()
+        except (RedisError, OSError) as error:
+            advice = "set REDIS_URL to ARK's Redis; until it answers its half is simulated or stale"
+            return [Finding("redis", "warning", f"{shown}: {_clause(error)}", advice)]
+        try:
+            answer: Any = await client.config_get("notify-keyspace-events")
+        except (NoPermissionError, ResponseError):
+            text = "the server refuses CONFIG, so changes are found by scanning"
+            return [
+                Finding("redis", "ok", f"{shown} answers"),
+                Finding("notifications", "warning", text, f"have notify-keyspace-events {_FLAGS} set on the server"),
+            ]
+    return [Finding("redis", "ok", f"{shown} answers"), _notifications(answer.get("notify-keyspace-events", ""))]
+
+
+def _notifications(flags: str) -> Finding:
+    missing = missing_flags(flags)
+    if missing:
+        text = f'notify-keyspace-events is "{flags}", without {missing}'
+        return Finding("notifications", "warning", text, "the peers collector adds them while it runs")
+    return Finding("notifications", "ok", f'notify-keyspace-events is "{flags}"')
+
+
+def missing_flags(flags: str) -> str:
+    """What `notify-keyspace-events` lacks of what the collectors need: keyspace events (K) of the types g, h, l, x."""
+    have = set(flags) | (set(_ALL_CLASSES) if "A" in flags else set())
+    return "".join(flag for flag in _FLAGS if flag not in have)
+
+
+def _databases(base: Path) -> Sequence[Finding]:
+    folder = base.absolute() / "data"
+    absent = [name for name in _DATABASES if not (folder / name).is_file()]
+    if absent:
+        text = f"{folder} has no {' and no '.join(absent)}"
+        return [Finding("databases", "warning", text, "set ARK_BASE_PATH to ARK's folder, the one that holds data/")]
+    return [Finding("databases", "ok", f"{folder} has {' and '.join(_DATABASES)}")]
+
+
+async def _gateway(settings: Settings) -> Sequence[Finding]:
+    host, port = settings.ark_http_host, settings.ark_http_port
+    where = address(host, port)
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return [Finding("gateway", "trouble", f"nothing listens on {where}", "start it with `ark-pulse up`")]
+    writer.close()
+    answer = await http_get(host, port, "/api/health")
+    try:
+        health = json.loads(b"" if answer is None else answer.body)
+        status, source = health["status"], health["source"]
+    except (ValueError, KeyError, TypeError):
+        advice = "end it, or set ARK_HTTP_PORT to a free port"
+        return [Finding("gateway", "trouble", f"{where} is in use by another program", advice)]
+    level: Level = "ok" if status == "ok" else "warning"
+    advice = "" if status == "ok" else "the other findings tell why"
+    return [Finding("gateway", level, f"http://{where}/ answers: status {status}, source {source}", advice)]
+
+
+async def _shown(url: str | None) -> Sequence[Finding]:
+    """What each collector said last of its source."""
+    if url is None:
+        return []
+    async with _client(url) as client:
+        try:
+            entries: Any = await client.xrevrange(streams.SOURCES, count=_NEWEST_SOURCES)
+            seconds, _ = await client.time()
+        except (RedisError, OSError):
+            return []  # the check of the bus says so
+    newest: dict[tuple[str, str], tuple[int, SourceState]] = {}
+    for raw_id, fields in entries:
+        try:
+            state = codec.decode_source(fields)
+        except SchemaError:
+            continue  # of a newer release
+        newest.setdefault((state.node, state.collector), (int(raw_id.partition(b"-")[0]), state))
+    if not newest:
+        return [Finding("sources", "warning", "no collector has reported yet", "start `ark-pulse up`")]
+    return [_source_finding(state, seconds * 1_000 - heard) for _, (heard, state) in sorted(newest.items())]
+
+
+def _source_finding(state: SourceState, age_ms: int) -> Finding:
+    check = f"source {state.collector}"
+    if age_ms > SOURCE_TIMEOUT_MS:
+        text = f"{state.node} has not reported for {age_ms // 1_000} s"
+        return Finding(check, "warning", text, "see whether `ark-pulse up` runs there")
+    text = f"{state.node}: {state.group} is {state.state}" + (f" ({state.reason})" if state.reason else "")
+    if state.state == "live":
+        return Finding(check, "ok", text)
+    if state.collector == "simulator" and state.state == "down":
+        return Finding(check, "ok", f"{state.node}: nothing is simulated")
+    advice = {
+        "simulated": "see REDIS_URL and ARK_SIMULATE",
+        "stale": "see whether its source answers",
+        "down": "see whether its source answers",
+    }[state.state]
+    return Finding(check, "warning", text, advice)
+
+
+def _clause(error: Exception) -> str:
+    """What went wrong, without the address and on one line."""
+    if isinstance(error, RedisError):
+        return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    return getattr(error, "strerror", None) or "no answer"

@@ -1,0 +1,159 @@
+"""`ark-pulse up`: the embedded bus and the Procfile's processes, from one command, until it is told to stop."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from processors.runtime.embedded import BUS, EmbeddedServer, last_line
+from processors.runtime.errors import AlreadyRunning, BusError, SettingsError
+from processors.runtime.locks import FileLock, LockTaken
+from processors.runtime.logging import configure_logging, get_logger
+from processors.runtime.output import print_line
+from processors.runtime.probes import address, check_port, http_get
+from processors.runtime.settings import Settings, hide_password
+from processors.runtime.supervisor import Supervisor, child_environment, read_procfile
+
+__all__ = ["DEFAULT_PROCFILE", "INTERRUPTED", "shown_line", "up"]
+
+DEFAULT_PROCFILE: Final = Path(__file__).resolve().parents[2] / "Procfile"
+"""The checkout's own."""
+
+INTERRUPTED: Final = 130
+"""Exit code after a second SIGINT, as a shell has it."""
+
+_REMNANTS_S: Final = 5.0
+"""How long the processes of a killed `up` may take to end, and to let go of their port."""
+
+_POLL_S: Final = 0.1
+_ASK_S: Final = 2.0
+_SUMMARY_S: Final = 5.0
+
+_logger = get_logger("supervisor")
+
+
+def up(settings: Settings, procfile: Path = DEFAULT_PROCFILE) -> int:
+    """Run the embedded server (unless ARK_BUS_URL is set) and the processes of `procfile` until SIGTERM or SIGINT.
+
+    Returns the exit code: 0, or 130 after a second SIGINT, which kills at once. Must be called in the main thread.
+    Raises AlreadyRunning: if another `up` works in the same state directory. Raises PortTaken, SettingsError: if the
+    gateway could not listen. Raises BusError: if the embedded server does not start. Raises PulseError: if the
+    Procfile cannot be used. Nothing is left running then.
+    """
+    configure_logging(settings.ark_log_level, settings.ark_log_format)
+    with _only_one(settings.ark_state_dir) as was_left, contextlib.ExitStack() as stack:
+        check_port(settings.ark_http_host, settings.ark_http_port, wait_s=_REMNANTS_S if was_left else 0)
+        server = None
+        if settings.ark_bus_url is None:
+            server = stack.enter_context(EmbeddedServer(settings.ark_state_dir))
+        programs = read_procfile(procfile, child_environment(os.environ, None if server is None else server.url))
+        if server is not None:
+            programs.insert(0, server.program())
+        return asyncio.run(_main(settings, Supervisor(programs), server))
+
+
+@contextlib.contextmanager
+def _only_one(state_dir: Path) -> Iterator[bool]:
+    """Hold the state directory; tells whether the `up` before was killed, so that its processes may be about yet."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(state_dir / "up.lock")
+    except LockTaken as error:
+        raise AlreadyRunning(str(state_dir), error.pid) from error
+    except OSError as error:
+        raise SettingsError("ARK_STATE_DIR", f"cannot be written: {error.strerror}") from error
+    try:
+        yield lock.was_left
+    finally:
+        lock.release()
+
+
+async def _main(settings: Settings, supervisor: Supervisor, server: EmbeddedServer | None) -> int:
+    stop, hurry = _on_signals()
+    try:
+        if server is not None:
+            await _start_server(supervisor, server, stop)
+        async with asyncio.TaskGroup() as group:
+            announcing = group.create_task(_announce(settings))
+            await supervisor.keep_running(stop)
+            announcing.cancel()
+    finally:
+        await supervisor.end_all(hurry)
+    return INTERRUPTED if hurry.is_set() else 0
+
+
+def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Events that are set at the first SIGTERM, SIGHUP or SIGINT, and at a SIGINT after it."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asked for it to be ignored
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
+    return stop, hurry
+
+
+async def _start_server(supervisor: Supervisor, server: EmbeddedServer, stop: asyncio.Event) -> None:
+    """Start the embedded server; a first start that fails will fail again, so it is an error and not a restart."""
+    try:
+        ended = await supervisor.start_first(BUS, server.answers, stop)
+    except OSError as error:
+        raise BusError(f"the embedded server cannot be started: {error.strerror or error}") from error
+    if ended is not None:
+        text = await asyncio.to_thread(last_line, server.log)
+        raise BusError(f"the embedded server ended at its start ({ended}); {server.log} says: {text or 'nothing'}")
+    _logger.info("the bus is %s", hide_password(server.url))
+
+
+async def _announce(settings: Settings) -> None:
+    """Print where the page is as soon as it is there, then what it shows."""
+    host, port = settings.ark_http_host, settings.ark_http_port
+    await _ask(host, port, "/healthz")
+    print_line(f"ARK Pulse is at http://{address(host, port)}/")
+    print_line(await _what_is_shown(settings))
+
+
+async def _what_is_shown(settings: Settings) -> str:
+    """One line on what the page shows; the first summaries of a start are stale, until the sources have answered."""
+    source = "unknown"
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SUMMARY_S):
+            while source in {"unknown", "stale"}:
+                await asyncio.sleep(_POLL_S)  # only asking tells
+                source = _source(await _ask(settings.ark_http_host, settings.ark_http_port, "/api/v1/federation"))
+    return shown_line(source, settings)
+
+
+async def _ask(host: str, port: int, path: str) -> bytes:
+    """What the gateway answers with status 200, once it does."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ASK_S):
+                answer = await http_get(host, port, path)
+            if answer is not None and answer.status == 200:
+                return answer.body
+        await asyncio.sleep(_POLL_S)  # only asking tells whether the gateway answers
+
+
+def _source(summary: bytes) -> str:
+    try:
+        return str(json.loads(summary)["source"])
+    except (ValueError, KeyError, TypeError):
+        return "unknown"
+
+
+def shown_line(source: str, settings: Settings) -> str:
+    """What the page shows, in one line; `source` is what the summary says of itself, or "unknown"."""
+    return {
+        "live": f"It shows live values from {hide_password(settings.redis_url)}",
+        "stale": "It shows stale values; `ark-pulse doctor` tells why",
+        "simulated": "It shows simulated values, not your network; `ark-pulse doctor` tells why",
+    }.get(source, "What it shows is not known; `ark-pulse doctor` tells more")

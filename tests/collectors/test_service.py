@@ -1,0 +1,120 @@
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+from redis.asyncio import Redis
+
+from processors.collectors.service import serve
+from processors.runtime.bus import Bus, Entry
+from processors.runtime.settings import Settings, load_settings
+from schemas import codec, streams
+from schemas.events import Heartbeat
+from schemas.metrics import SourceState
+from tests.collectors.helpers import published, until
+
+NOWHERE = "redis://:secret@127.0.0.1:1/0"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose Redis does not answer."""
+    return load_settings({"REDIS_URL": NOWHERE, "ARK_STATE_DIR": str(tmp_path)})
+
+
+@contextlib.asynccontextmanager
+async def serving(bus: Bus, settings: Settings) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(serve(bus, settings, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 3)
+
+
+async def said(bus: Bus) -> dict[str, SourceState]:
+    """The newest state of each source."""
+    entries = cast("list[Entry]", await bus.client.xrange(streams.SOURCES))
+    states = [codec.decode_source(fields) for _, fields in entries]
+    return {state.collector: state for state in states}
+
+
+async def until_said(bus: Bus, **expected: str) -> None:
+    async def there() -> bool:
+        states = await said(bus)
+        return all(name in states and states[name].state == state for name, state in expected.items())
+
+    await until(there)
+
+
+async def test_without_a_redis_the_federation_is_simulated_in_its_own_partition(bus: Bus, settings: Settings) -> None:
+    async with serving(bus, settings):
+        await until_said(bus, peers="down", sync_events="down", simulator="simulated")
+        events = await until(lambda: published(bus, [streams.SIMULATED]))
+    assert {event.peer[:4] for event in events if isinstance(event, Heartbeat)} == {"sim-"}
+    assert await published(bus) == []
+
+
+async def test_a_redis_that_appears_ends_the_simulation(
+    bus: Bus, settings: Settings, ark: Redis, source_url: str
+) -> None:
+    async with serving(bus, dataclasses.replace(settings, redis_url=source_url)):
+        await until_said(bus, peers="live", sync_events="live", simulator="down")
+    assert await published(bus, [streams.SIMULATED]) == []
+
+
+async def test_a_half_that_was_live_before_is_stale_and_not_simulated(
+    bus: Bus, settings: Settings, ark: Redis, source_url: str
+) -> None:
+    async with serving(bus, dataclasses.replace(settings, redis_url=source_url)):
+        await until_said(bus, peers="live", sync_events="live")
+    async with serving(bus, settings):
+        await until_said(bus, peers="stale", sync_events="stale", simulator="down")
+
+
+async def test_stopping_in_order_tells_of_it(bus: Bus, settings: Settings, ark: Redis, source_url: str) -> None:
+    async with serving(bus, dataclasses.replace(settings, redis_url=source_url)):
+        await until_said(bus, peers="live", sync_events="live", simulator="down")
+    states = await said(bus)
+    assert {name: (state.state, state.reason) for name, state in states.items()} == {
+        "peers": ("stale", "collector stopped"),
+        "sync_events": ("stale", "collector stopped"),
+        "simulator": ("down", "stopped"),
+    }
+
+
+async def test_always_simulating_leaves_the_sources_alone(
+    bus: Bus, settings: Settings, ark: Redis, source_url: str
+) -> None:
+    await ark.hset("peer:a", "latency", 1)
+    async with serving(bus, dataclasses.replace(settings, redis_url=source_url, ark_simulate="always")):
+        await until_said(bus, peers="down", sync_events="down", simulator="simulated")
+        await until(lambda: published(bus, [streams.SIMULATED]))
+    assert await published(bus) == []
+
+
+async def test_never_simulating_leaves_the_half_empty(bus: Bus, settings: Settings) -> None:
+    async with serving(bus, dataclasses.replace(settings, ark_simulate="never")):
+        await until_said(bus, peers="down", sync_events="down", simulator="down")
+    assert await published(bus, [streams.SIMULATED]) == []
+
+
+async def test_sources_are_heard_of_every_five_seconds_and_no_password_is_logged(
+    bus: Bus, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "ark_pulse")
+    async with serving(bus, dataclasses.replace(settings, ark_simulate="never")):
+
+        async def heartbeat() -> bool:
+            entries = cast("list[Entry]", await bus.client.xrange(streams.SOURCES))
+            states = [codec.decode_source(fields) for _, fields in entries]
+            return sum(state.collector == "simulator" for state in states) > 1
+
+        await until(heartbeat)
+    assert "peers is down" in caplog.text
+    assert "secret" not in caplog.text
+    assert all("secret" not in state.reason for state in (await said(bus)).values())
