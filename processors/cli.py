@@ -166,7 +166,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _bus(_: argparse.Namespace, settings: Settings) -> int:
-    from processors.runtime.bus import bus_url
+    from processors.runtime.settings import bus_url
 
     print(bus_url(settings))
     return OK
@@ -176,7 +176,7 @@ def _tail(options: argparse.Namespace, settings: Settings) -> int:
     from processors.client.items import streams_of
     from processors.client.lines import as_json, as_text
     from processors.client.tail import tail
-    from processors.runtime.bus import bus_url
+    from processors.runtime.settings import bus_url
 
     tail(
         bus_url(settings),

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from processors.aggregators.ownership import Fenced, Grant
-from processors.runtime.bus import BUS_FAILURES, Bus, Script
+from processors.runtime.bus import Bus, Script
+from processors.runtime.connection import CONNECTION_FAILURES
+from processors.runtime.tasks import end_tasks
 from schemas.streams import writer_key
 
 __all__ = ["APPEND_INTERVAL_S", "MergedWriter"]
@@ -40,13 +42,12 @@ class MergedWriter:
     async def stop(self) -> None:
         """Write no more. What was read and not appended is read again by the next writer."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await end_tasks([self._task])
 
     async def _run(self, grant: Grant, on_lost: Callable[[str], None]) -> None:
         try:
             await self.write(grant)
-        except (Fenced, *BUS_FAILURES) as error:
+        except (Fenced, *CONNECTION_FAILURES) as error:
             on_lost(str(error) or type(error).__name__)
 
     async def write(self, grant: Grant) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from processors.aggregators.ownership import LEASE_MS, RENEW_MS, Grant, acquire, new_owner, release, renew
-from processors.runtime.bus import BUS_FAILURES, Bus
+from processors.runtime.bus import Bus
+from processors.runtime.connection import CONNECTION_FAILURES
 from processors.runtime.logging import get_logger
 
 __all__ = ["Duty", "own"]
@@ -56,7 +57,7 @@ async def own(bus: Bus, make: Mapping[str, Callable[[], Duty]], stop: asyncio.Ev
         while not stop.is_set():
             try:
                 await _round(bus, owner, make, held)
-            except BUS_FAILURES as error:
+            except CONNECTION_FAILURES as error:
                 _logger.warning("the bus does not answer: %s", error or type(error).__name__)
                 await _drop(held, list(held.duties))
                 await asyncio.wait({stopping}, timeout=_RETRY_S)
@@ -70,7 +71,7 @@ async def own(bus: Bus, make: Mapping[str, Callable[[], Duty]], stop: asyncio.Ev
         await _drop(held, list(held.duties))
     try:
         await release(bus, tokens)
-    except BUS_FAILURES as error:
+    except CONNECTION_FAILURES as error:
         _logger.info("leases could not be given back, they end in %d ms: %s", LEASE_MS, error)
 
 

@@ -12,7 +12,8 @@ from typing import Final
 from processors.aggregators.checkpoint import commit, read_state
 from processors.aggregators.ownership import Fenced, Grant
 from processors.aggregators.partition import Partition
-from processors.runtime.bus import BUS_FAILURES, Bus, Entry, Subscription
+from processors.runtime.bus import Bus, Entry, Subscription
+from processors.runtime.connection import CONNECTION_FAILURES
 from schemas import streams
 
 __all__ = ["PartitionRunner"]
@@ -100,7 +101,7 @@ class PartitionRunner:
                 await self._commit()
             else:
                 self._arm()
-        except (Fenced, *BUS_FAILURES) as error:
+        except (Fenced, *CONNECTION_FAILURES) as error:
             # Whether the commit was written is not known, or another owner is at work: only a restore tells.
             self._lose(str(error) or type(error).__name__)
 

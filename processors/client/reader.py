@@ -11,10 +11,9 @@ from typing import Any, Final, TypeAlias, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from processors.client.items import BeginsAgain, Decoder, Item, Received, Unreadable
+from processors.runtime.connection import CONNECTION_FAILURES, open_client
 from schemas.errors import SchemaError
 
 __all__ = ["follow"]
@@ -24,11 +23,8 @@ _Answer: TypeAlias = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 _BLOCK_MS: Final = 4_000
 # Longer than a read waits in the server: an idle stream is no dead server.
 _SILENCE_S: Final = 6.0
-_CONNECT_TIMEOUT_S: Final = 2.0
 _RETRY_S: Final = 0.25
 _BEGINNING: Final = "0-0"
-# Not imported from processors.runtime.bus: that would bring all of FastStream into a program that only reads.
-_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
 async def follow(url: str, decoders: Mapping[str, Decoder], *, from_start: bool = False) -> AsyncGenerator[Item]:
@@ -40,11 +36,7 @@ async def follow(url: str, decoders: Mapping[str, Decoder], *, from_start: bool 
     positions: dict[str, str] = {}
     # Whether our positions may be ahead of the streams: after a lost connection, and after a silence.
     doubtful = True
-    # Deadlines are ours: under a socket timeout redis-py sends within asyncio.wait_for, which loses a cancellation
-    # that comes at that moment (Python 3.11). No driver_info: to find its version redis-py would read files here.
-    async with Redis.from_url(
-        url, socket_timeout=None, socket_connect_timeout=_CONNECT_TIMEOUT_S, driver_info=None
-    ) as client:
+    async with open_client(url) as client:
         while True:
             again: list[str] = []
             answer: _Answer = []
@@ -59,7 +51,7 @@ async def follow(url: str, decoders: Mapping[str, Decoder], *, from_start: bool 
                         answer = cast("_Answer", await client.xread(wanted, block=_BLOCK_MS, count=1_000))
             except (AuthenticationError, AuthorizationError):  # connection errors too, but trying again would not help
                 raise
-            except _FAILURES:
+            except CONNECTION_FAILURES:
                 doubtful = True
                 await asyncio.sleep(_RETRY_S)  # nothing announces a server that comes back
                 continue

@@ -12,18 +12,18 @@ from typing import Final
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from processors.collectors.backoff import Backoff
-from processors.collectors.cancelling import end_tasks
 from processors.collectors.status import SourceStatus
 from processors.runtime.clock import BusClock
+from processors.runtime.connection import open_client
+from processors.runtime.keyspace import NOTIFY_OPTION, missing_flags
 from processors.runtime.logging import get_logger
+from processors.runtime.tasks import end_tasks
 
-__all__ = ["CHECK_S", "SOURCE_FAILURES", "WatchedSource", "keep_watching", "missing_flags", "wrong_type"]
+__all__ = ["CHECK_S", "SOURCE_FAILURES", "WatchedSource", "keep_watching", "wrong_type"]
 
 SOURCE_FAILURES: Final = (RedisError, OSError)
 """What redis-py raises while the source does not answer, cuts the connection, or refuses."""
@@ -32,19 +32,8 @@ CHECK_S: Final = 5.0
 """How often a quiet source is asked whether it still answers."""
 
 _TIMEOUT_S: Final = 5.0
-_CONNECT_TIMEOUT_S: Final = 2.0
-_OPTION: Final = "notify-keyspace-events"
-# Keyspace channels; generic commands (DEL, EXPIRE, RENAME), hashes, expiries, lists.
-_NEEDED: Final = "Kghxl"
-_IN_A: Final = frozenset("g$lshzxetd")
 
 _logger = get_logger("collectors")
-
-
-def missing_flags(current: str) -> str:
-    """The notification flags that must be added to `current`; A stands for all classes of events."""
-    present = set(current) | (_IN_A if "A" in current else frozenset())
-    return "".join(flag for flag in _NEEDED if flag not in present)
 
 
 def wrong_type(error: object) -> bool:
@@ -81,14 +70,14 @@ class WatchedSource:
         Returns why there are no notifications, "" if there are.
         """
         try:
-            answer = await self.client.config_get(_OPTION)
-            current = str(answer[_OPTION])
+            answer = await self.client.config_get(NOTIFY_OPTION)
+            current = str(answer[NOTIFY_OPTION])
             missing = missing_flags(current)
             if missing:
-                await self.client.config_set(_OPTION, current + missing)
+                await self.client.config_set(NOTIFY_OPTION, current + missing)
         except (ResponseError, KeyError) as refusal:
             self._enabled = False
-            return f"CONFIG {_OPTION} was refused: {refusal}"
+            return f"CONFIG {NOTIFY_OPTION} was refused: {refusal}"
         self._enabled = True
         return ""
 
@@ -135,16 +124,8 @@ async def _watched(
     url: str, channel: str, on_key: Callable[[bytes], None], noted: set[str]
 ) -> AsyncIterator[WatchedSource]:
     """A connected source. `channel` has a place for the number of the database; `noted` holds what was logged."""
-    # Protocol 2, no name of the library: any server ARK runs on understands that, and to find the library's version
-    # redis-py would read files here. No retries: a silent reconnect would hide that notifications were missed.
-    client = Redis.from_url(
-        url,
-        protocol=2,
-        driver_info=None,
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
+    # Protocol 2: any server that ARK runs on understands it.
+    client = open_client(url, protocol=2)
     async with client, client.pubsub() as pubsub:
         source = WatchedSource(client)
         refusals = [await source.enable_notifications()]

@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError
 
 from processors.collectors.backoff import Backoff
 from processors.collectors.status import Group, SourceStatus
-from processors.runtime.bus import BUS_FAILURES, Bus
+from processors.runtime.bus import Bus
+from processors.runtime.connection import CONNECTION_FAILURES
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
 
@@ -94,7 +95,7 @@ class Reporter:
                     pipe.xadd(streams.SOURCES, fields, maxlen=_MAX_ENTRIES, approximate=True)  # type: ignore[arg-type]
                 pipe.xtrim(streams.SOURCES, minid=str(now - self._retention_ms), approximate=True)
                 await pipe.execute()
-        except (*BUS_FAILURES, ResponseError) as error:
+        except (*CONNECTION_FAILURES, ResponseError) as error:
             self._pending |= chosen
             _logger.debug("%s is not written: %s", streams.SOURCES, error)
             return False

@@ -8,7 +8,6 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from processors.collectors import peers, sync_events
-from processors.collectors.cancelling import end_tasks
 from processors.collectors.delivery import ever_published
 from processors.collectors.peer_reader import PeerCollector
 from processors.collectors.reporter import Reporter
@@ -16,6 +15,7 @@ from processors.collectors.simulator import COLLECTOR, Simulator
 from processors.collectors.sync_reader import SyncCollector
 from processors.runtime.bus import Bus
 from processors.runtime.settings import Settings, node_id
+from processors.runtime.tasks import end_tasks
 from schemas import streams
 
 __all__ = ["serve"]

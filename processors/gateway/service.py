@@ -2,8 +2,7 @@
 
 import asyncio
 import resource
-from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 from processors.gateway.broadcast import Broadcast
 from processors.gateway.server import Server
@@ -13,11 +12,11 @@ from processors.gateway.tail import Tail
 from processors.runtime.bus import Bus
 from processors.runtime.logging import get_logger
 from processors.runtime.settings import Settings
+from processors.runtime.tasks import end_tasks
 from schemas.frames import CLOSE_CODES
 
-__all__ = ["end_tasks", "serve"]
+__all__ = ["serve"]
 
-_AGAIN_S: Final = 0.05
 _DESCRIPTORS: Final = 2 * MAX_CLIENTS + 256
 
 _logger = get_logger("gateway")
@@ -52,19 +51,6 @@ async def _run_until(stop: asyncio.Event, tail: Tail, broadcast: Broadcast) -> N
             task.result()
     finally:
         await end_tasks(tasks)
-
-
-async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel `tasks` and wait until they have ended. Cancellation: they may still run.
-
-    A cancellation can get lost: redis-py sends within `asyncio.wait_for`, which up to Python 3.11 returns normally if
-    it is cancelled in the moment in which what it waits for is done. So it is repeated.
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
 
 
 def _raise_descriptor_limit() -> None:

@@ -13,7 +13,8 @@ import msgspec
 
 from processors.gateway.roster import ZERO, EntryId, Roster, entry_id, entry_text
 from processors.gateway.state import MAX_SOURCES, MAX_SYNCS, Mesh
-from processors.runtime.bus import BLOCK_MS, BUS_FAILURES, Bus, Entry
+from processors.runtime.bus import BLOCK_MS, Bus, Entry
+from processors.runtime.connection import CONNECTION_FAILURES
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
 from schemas.errors import MalformedEntry, SchemaError
@@ -58,7 +59,7 @@ class Tail:
             except _Wiped as error:
                 self._mesh.doubt()
                 _logger.warning("%s; reading everything again", error)
-            except BUS_FAILURES as error:
+            except CONNECTION_FAILURES as error:
                 if self._mesh.bus_answers:
                     _logger.warning("the bus is lost: %s", error)
                 self._mesh.bus_answers = False
@@ -110,10 +111,11 @@ class Tail:
         """Compare what we hold with the bus. Raises _Wiped: if a stream has lost what we read of it."""
         await self._bus.sync_clock()
         for stream in (streams.METRICS_FEDERATION, streams.FEED_SYNC, streams.SOURCES):
-            newest = await self._newest(stream, 1)
-            top = entry_id(newest[0][0]) if newest else ZERO
-            if top < self._tops[stream]:
-                raise _Wiped(f"{stream} ends at {entry_text(top)}, before {entry_text(self._tops[stream])}")
+            held = self._tops[stream]  # before asking: what comes meanwhile is ahead of the answer
+            newest = await self._bus.newest(stream)
+            top = entry_id(newest[0]) if newest else ZERO
+            if top < held:
+                raise _Wiped(f"{stream} ends at {entry_text(top)}, before {entry_text(held)}")
         async with self._bus.client.pipeline(transaction=False) as pipe:
             for partition in self._rosters:
                 pipe.hmget(streams.meta_key(partition), "epoch", "changes_id")

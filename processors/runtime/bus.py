@@ -18,21 +18,16 @@ from faststream.redis.subscriber.usecases import StreamBatchSubscriber, stream_s
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from processors.runtime.clock import BusClock
-from processors.runtime.connection import connection_options
-from processors.runtime.errors import BusDown, BusError
-from processors.runtime.settings import Settings
+from processors.runtime.connection import CONNECTION_FAILURES, connection_options
+from processors.runtime.errors import BusError
 from schemas import streams
 
-__all__ = ["BLOCK_MS", "BUS_FAILURES", "Bus", "Entry", "Script", "Subscription", "bus_url", "bus_url_file"]
+__all__ = ["BLOCK_MS", "Bus", "Entry", "Script", "Subscription"]
 
 Entry: TypeAlias = tuple[bytes, dict[bytes, bytes]]
 """One stream entry: its id and its fields."""
-
-BUS_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, OSError)
-"""What redis-py raises while the server does not answer, or the connection is cut."""
 
 BLOCK_MS: Final = 4_000
 """How long a read waits in the server. Below the socket's timeout, or an idle stream would look like a dead server."""
@@ -44,27 +39,6 @@ _SCRIPTS: Final = Path(__file__).parent / "scripts"
 # FastStream waits a fixed five seconds after a lost connection, and has no setting for it. A reader that is five
 # seconds behind its reconnected server would show stale values as long.
 vars(stream_subscriber)["CONSUME_ERROR_BACKOFF_SECONDS"] = _RETRY_S
-
-
-def bus_url_file(settings: Settings) -> Path:
-    """Where `ark-pulse up` notes the address of the embedded server, readable by its user only."""
-    return settings.ark_state_dir / "bus.url"
-
-
-def bus_url(settings: Settings) -> str:
-    """Address of the bus: ARK_BUS_URL, else that of the embedded server.
-
-    Raises BusDown: if neither is there.
-    """
-    if settings.ark_bus_url is not None:
-        return settings.ark_bus_url
-    try:
-        return bus_url_file(settings).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        raise BusDown(
-            f"no bus: ARK_BUS_URL is unset and no embedded server runs in {settings.ark_state_dir}; "
-            "start one with `ark-pulse up`"
-        ) from None
 
 
 class Script:
@@ -197,7 +171,7 @@ class Bus:
         while True:
             try:
                 await self._check(partitions)
-            except BUS_FAILURES:
+            except CONNECTION_FAILURES:
                 await asyncio.sleep(_RETRY_S)  # nothing announces a server that comes back
             else:
                 return

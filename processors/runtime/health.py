@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from processors.runtime.connection import open_client
+from processors.runtime.keyspace import NOTIFY_OPTION, missing_flags
 from processors.runtime.probes import address, http_get
 from processors.runtime.settings import Settings, hide_password
 from schemas import codec, streams
 from schemas.errors import SchemaError
 from schemas.metrics import SOURCE_TIMEOUT_MS, SourceState
 
-__all__ = ["CHECK_S", "Finding", "Level", "examine", "missing_flags"]
+__all__ = ["CHECK_S", "Finding", "Level", "examine"]
 
 CHECK_S: Final = 2.0
 """How long one check may take, seconds."""
@@ -32,8 +33,6 @@ Level: TypeAlias = Literal["ok", "warning", "trouble"]
 _LEAST_PYTHON: Final = (3, 11)
 _LEAST_SERVER: Final = (7, 0)
 _MAX_SKEW_MS: Final = 1_000
-_FLAGS: Final = "Kghlx"
-_ALL_CLASSES: Final = "g$lshzxetd"
 _NEWEST_SOURCES: Final = 500
 _DATABASES: Final = ("reasoning_logs.db", "ark.db")
 
@@ -81,18 +80,12 @@ async def _python() -> Sequence[Finding]:
     return [Finding("python", "ok", f"Python {version}")]
 
 
-def _client(url: str) -> Redis:
-    # The deadline is that of the whole check; under a socket timeout redis-py can lose its cancellation.
-    # No driver_info: to find its version redis-py would read files here.
-    return Redis.from_url(url, socket_timeout=None, socket_connect_timeout=CHECK_S, driver_info=None)
-
-
 async def _bus(settings: Settings, url: str | None) -> Sequence[Finding]:
     if url is None:
         text = f"ARK_BUS_URL is unset and no embedded server runs in {settings.ark_state_dir}"
         return [Finding("bus", "trouble", text, "start it with `ark-pulse up`")]
     shown = hide_password(url)
-    async with _client(url) as client:
+    async with open_client(url) as client:
         try:
             info = await client.info("server", "memory")
             asked = time.time()
@@ -138,35 +131,31 @@ def _skew(skew_ms: float) -> Finding:
 
 async def _source(settings: Settings) -> Sequence[Finding]:
     shown = hide_password(settings.redis_url)
-    async with _client(settings.redis_url) as client:
+    async with open_client(settings.redis_url) as client:
         try:
             await client.ping()
         except (RedisError, OSError) as error:
             advice = "set REDIS_URL to ARK's Redis; until it answers its half is simulated or stale"
             return [Finding("redis", "warning", f"{shown}: {_clause(error)}", advice)]
         try:
-            answer: Any = await client.config_get("notify-keyspace-events")
+            answer: Any = await client.config_get(NOTIFY_OPTION)
         except (NoPermissionError, ResponseError):
             text = "the server refuses CONFIG, so changes are found by scanning"
             return [
                 Finding("redis", "ok", f"{shown} answers"),
-                Finding("notifications", "warning", text, f"have notify-keyspace-events {_FLAGS} set on the server"),
+                Finding(
+                    "notifications", "warning", text, f"have {NOTIFY_OPTION} {missing_flags('')} set on the server"
+                ),
             ]
-    return [Finding("redis", "ok", f"{shown} answers"), _notifications(answer.get("notify-keyspace-events", ""))]
+    return [Finding("redis", "ok", f"{shown} answers"), _notifications(answer.get(NOTIFY_OPTION, ""))]
 
 
 def _notifications(flags: str) -> Finding:
     missing = missing_flags(flags)
     if missing:
-        text = f'notify-keyspace-events is "{flags}", without {missing}'
+        text = f'{NOTIFY_OPTION} is "{flags}", without {missing}'
         return Finding("notifications", "warning", text, "the peers collector adds them while it runs")
-    return Finding("notifications", "ok", f'notify-keyspace-events is "{flags}"')
-
-
-def missing_flags(flags: str) -> str:
-    """What `notify-keyspace-events` lacks of what the collectors need: keyspace events (K) of the types g, h, l, x."""
-    have = set(flags) | (set(_ALL_CLASSES) if "A" in flags else set())
-    return "".join(flag for flag in _FLAGS if flag not in have)
+    return Finding("notifications", "ok", f'{NOTIFY_OPTION} is "{flags}"')
 
 
 def _databases(base: Path) -> Sequence[Finding]:
@@ -202,7 +191,7 @@ async def _shown(url: str | None) -> Sequence[Finding]:
     """What each collector said last of its source."""
     if url is None:
         return []
-    async with _client(url) as client:
+    async with open_client(url) as client:
         try:
             entries: Any = await client.xrevrange(streams.SOURCES, count=_NEWEST_SOURCES)
             seconds, _ = await client.time()

@@ -10,10 +10,10 @@ from typing import Any, Final
 import uvloop
 from faststream import FastStream
 
-from processors.runtime.bus import Bus, bus_url
+from processors.runtime.bus import Bus
 from processors.runtime.errors import PulseError
 from processors.runtime.logging import configure_logging, get_logger
-from processors.runtime.settings import Settings, hide_password
+from processors.runtime.settings import Settings, bus_url, hide_password
 
 __all__ = ["Service", "run_process"]
 

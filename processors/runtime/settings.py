@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from processors.runtime.errors import SettingsError
+from processors.runtime.errors import BusDown, SettingsError
 
-__all__ = ["SETTINGS", "Setting", "Settings", "hide_password", "load_settings", "node_id"]
+__all__ = ["SETTINGS", "Setting", "Settings", "bus_url", "bus_url_file", "hide_password", "load_settings", "node_id"]
 
 _DURATION: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -175,3 +175,26 @@ def node_id(settings: Settings) -> str:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SettingsError("ARK_STATE_DIR", f"cannot be written: {error.strerror}") from error
+
+
+def bus_url_file(state_dir: Path) -> Path:
+    """Where `ark-pulse up` notes the address of the embedded server, readable by its user only."""
+    return state_dir / "bus.url"
+
+
+def bus_url(settings: Settings) -> str:
+    """Address of the bus: ARK_BUS_URL, else that of the embedded server.
+
+    Raises BusDown: if neither is there. Raises SettingsError: if the note cannot be read.
+    """
+    if settings.ark_bus_url is not None:
+        return settings.ark_bus_url
+    try:
+        return bus_url_file(settings.ark_state_dir).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise BusDown(
+            f"no bus: ARK_BUS_URL is unset and no embedded server runs in {settings.ark_state_dir}; "
+            "start one with `ark-pulse up`"
+        ) from None
+    except OSError as error:
+        raise SettingsError("ARK_STATE_DIR", f"cannot be read: {error.strerror}") from error

@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from processors.collectors import publisher
-from processors.collectors.cancelling import end_tasks
 from processors.collectors.publisher import route
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus, Entry, Script
+from processors.runtime.tasks import end_tasks
 from schemas import codec, streams
 from schemas.events import Event
 

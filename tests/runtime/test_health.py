@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from processors.runtime.health import CHECK_S, Finding, examine, missing_flags
+from processors.runtime.health import CHECK_S, Finding, examine
 from processors.runtime.settings import load_settings
 from schemas import codec, streams
 from schemas.metrics import SourceState
@@ -25,14 +25,6 @@ async def _report(client: Redis, state: str, collector: str = "peers", reason: s
     source = SourceState(node="n", collector=collector, group="peers", state=state, since=1, reason=reason)  # type: ignore[arg-type]
     fields = codec.entry_fields("source", 1, codec.encode(source))
     await client.xadd(streams.SOURCES, fields, **more)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("flags", "missing"),
-    [("", "Kghlx"), ("AK", ""), ("AKE", ""), ("A", "K"), ("Kghlx", ""), ("KEx", "ghl"), ("xlhgK", ""), ("Kg$", "hlx")],
-)
-def test_missing_notification_flags_are_told(flags: str, missing: str) -> None:
-    assert missing_flags(flags) == missing
 
 
 async def test_a_good_bus_is_ok(redis_client: Redis, server_url: str) -> None:

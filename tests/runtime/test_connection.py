@@ -1,0 +1,37 @@
+import asyncio
+import random
+import socket
+
+import pytest
+
+from processors.runtime.connection import CONNECTION_FAILURES, connection_options, open_client
+from processors.runtime.tasks import end_tasks
+
+
+async def test_a_task_that_talks_to_the_server_ends_at_whatever_moment_it_is_cancelled(server_url: str) -> None:
+    rng = random.Random(1)
+
+    async def talk() -> None:
+        async with open_client(server_url) as client:
+            while True:
+                await client.ping()
+
+    for _ in range(100):
+        task = asyncio.create_task(talk())
+        await asyncio.sleep(rng.random() / 200)
+        async with asyncio.timeout(2):
+            await end_tasks([task])
+        assert task.cancelled()
+
+
+async def test_a_server_that_does_not_answer_is_a_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        async with open_client(url, socket_timeout=0.1, socket_connect_timeout=0.1) as client:
+            with pytest.raises(CONNECTION_FAILURES, match="Timeout"):
+                await client.ping()
+
+
+@pytest.mark.parametrize("scheme", ["redis://localhost", "rediss://localhost", "unix:///tmp/socket"])
+def test_each_kind_of_address_has_a_connection_that_can_be_cancelled(scheme: str) -> None:
+    assert connection_options(scheme)["connection_class"].__name__.startswith("Cancellable")
