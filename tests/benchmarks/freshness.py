@@ -106,7 +106,7 @@ async def _kind(stack: Stack, ark: Redis, name: str) -> list[float]:
             holds = await _KINDS[name](ark, number)
             samples.append((await reader.first(holds) - began) * 1000)
         reading.cancel()
-    await ark.flushall()
+    await ark.delete("sync_events", *await ark.keys("peer:*"))
     await asyncio.to_thread(stack.federation, lambda s: s.get("online_peers") == 0)
     return samples
 
