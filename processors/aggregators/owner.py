@@ -67,7 +67,7 @@ async def own(bus: Bus, make: Mapping[str, Callable[[], Duty]], stop: asyncio.Ev
             waking.cancel()
     finally:
         stopping.cancel()
-        tokens = list(held.tokens.items())
+        tokens = dict(held.tokens)
         await _drop(held, list(held.duties))
     try:
         await release(bus, tokens)
@@ -79,7 +79,7 @@ async def _round(bus: Bus, owner: str, make: Mapping[str, Callable[[], Duty]], h
     """Renew what is held, drop what is lost, take up what is free. Raises redis-py's errors."""
     held.wakes.clear()
     if held.tokens:
-        for key in await renew(bus, list(held.tokens.items())):
+        for key in await renew(bus, held.tokens):
             held.lose(key, "another owner, or the bus was wiped")
     for key, why in held.lost.items():
         _logger.warning("lost %s: %s", key, why)

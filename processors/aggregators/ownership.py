@@ -6,7 +6,7 @@ a newer token.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from processors.runtime.bus import Bus, Script
@@ -62,22 +62,22 @@ async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | int
     return grants
 
 
-async def renew(bus: Bus, tokens: Sequence[tuple[str, str]]) -> list[str]:
-    """Renew the leases of (meta key, token); returns the keys that are lost to a newer token.
+async def renew(bus: Bus, tokens: Mapping[str, str]) -> list[str]:
+    """Renew the leases of `tokens`, by meta key; returns the keys that are lost to a newer token.
 
-    Raises redis-py's errors; then the leases may run out.
+    All in one call: one a key would be most of what an idle system costs. Raises redis-py's errors; then the leases
+    may run out.
     """
-    answers = await _RENEW.run_many(bus.client, [([key], [token, LEASE_MS]) for key, token in tokens])
-    lost: list[str] = []
-    for (key, _), answer in zip(tokens, answers, strict=True):
-        if isinstance(answer, Exception):
-            raise answer
-        bus.clock.sync(answer[-1])
-        if answer[0] != b"OK":
-            lost.append(key)
-    return lost
+    return await _prolong(bus, tokens, LEASE_MS)
 
 
-async def release(bus: Bus, tokens: Sequence[tuple[str, str]]) -> None:
+async def release(bus: Bus, tokens: Mapping[str, str]) -> None:
     """Give leases back, so that a successor need not wait for their end. Raises redis-py's errors."""
-    await _RENEW.run_many(bus.client, [([key], [token, 0]) for key, token in tokens])
+    await _prolong(bus, tokens, 0)
+
+
+async def _prolong(bus: Bus, tokens: Mapping[str, str], lease_ms: int) -> list[str]:
+    keys = list(tokens)
+    server_ms, *lost = await _RENEW.run(bus.client, keys, [lease_ms, *tokens.values()])
+    bus.clock.sync(server_ms)
+    return [keys[number - 1] for number in lost]

@@ -25,6 +25,8 @@ class Broadcast:
         self._wake = asyncio.Event()
         # Moment (ms of the bus) of the view that the clients were told last.
         self._told_at = 0
+        # Whether the last change was told to nobody, because nobody was there.
+        self._untold = True
         # The whole state as WebSocket frames, and until when (loop time, s) it may be used: a thousand clients
         # that come back at once get the same bytes. None after a change.
         self._whole: tuple[bytes, float] | None = None
@@ -44,7 +46,11 @@ class Broadcast:
         """The whole state as WebSocket frames."""
         now = asyncio.get_running_loop().time()
         if self._whole is None or self._whole[1] <= now:
-            frames = self._frames.whole(self.view(), self._clock.now_ms())
+            view = self.view()
+            if self._untold:
+                self._frames.changes(view, (), self._clock.now_ms())  # changes count from what this client gets
+                self._untold = False
+            frames = self._frames.whole(view, self._clock.now_ms())
             self._whole = (b"".join(map(text_frame, frames)), now + _REUSE_S)
         return self._whole[0]
 
@@ -63,7 +69,12 @@ class Broadcast:
     def _tick(self) -> None:
         self._told_at = self._clock.now_ms()
         view = self._mesh.view(self._told_at)
-        frames = self._frames.changes(view, view.world.take_fresh(), self._told_at)
+        fresh = view.world.take_fresh()
+        # Frames that nobody gets would be half of what an idle gateway costs.
+        self._untold = not len(self.fanout)
+        if self._untold:
+            return
+        frames = self._frames.changes(view, fresh, self._told_at)
         if frames:
             self.fanout.send(b"".join(map(text_frame, frames)))
 

@@ -56,7 +56,7 @@ async def test_a_held_partition_is_not_given_away_before_its_lease_ends(bus: Bus
 
 async def test_a_lease_that_was_given_back_is_free_at_once(bus: Bus) -> None:
     first = await granted(bus, "one")
-    await release(bus, [(KEY, first.token)])
+    await release(bus, {KEY: first.token})
     second = await granted(bus, "two")
     assert second.epoch == first.epoch
     assert second.token == f"{first.epoch}:2:two"
@@ -66,21 +66,31 @@ async def test_a_lease_that_ran_out_is_free(bus: Bus) -> None:
     first = await granted(bus, "one")
     await bus.client.hset(KEY, "lease_until", 1)
     await granted(bus, "two")
-    assert await renew(bus, [(KEY, first.token)]) == [KEY]
+    assert await renew(bus, {KEY: first.token}) == [KEY]
 
 
 async def test_a_renewed_lease_lasts(bus: Bus) -> None:
     grant = await granted(bus)
     await bus.client.hset(KEY, "lease_until", 1)
-    assert await renew(bus, [(KEY, grant.token)]) == []
+    assert await renew(bus, {KEY: grant.token}) == []
     [wait_ms] = await acquire(bus, [KEY], "two")
     assert isinstance(wait_ms, int)
+
+
+async def test_of_many_leases_only_the_lost_ones_are_named(bus: Bus) -> None:
+    keys = [streams.meta_key(partition) for partition in streams.live_partitions(4)]
+    grants = await acquire(bus, keys, "one")
+    tokens = {key: grant.token for key, grant in zip(keys, grants, strict=True) if isinstance(grant, Grant)}
+    for key in (keys[0], keys[2]):
+        await bus.client.hset(key, "lease_until", 1)
+    await acquire(bus, [keys[0], keys[2]], "two")
+    assert await renew(bus, tokens) == [keys[0], keys[2]]
 
 
 async def test_the_epoch_is_new_when_the_bus_was_wiped(bus: Bus) -> None:
     first = await granted(bus)
     await bus.client.flushall()
-    assert await renew(bus, [(KEY, first.token)]) == [KEY]
+    assert await renew(bus, {KEY: first.token}) == [KEY]
     assert (await granted(bus)).epoch != first.epoch
 
 
