@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["LEVELS", "OFFLINE_PHI", "Intervals", "observe", "silence_until", "suspicion", "timeout_ms"]
+__all__ = ["LEVELS", "OFFLINE_PHI", "Intervals", "observe", "reached", "suspicion", "timeout_ms"]
 
 OFFLINE_PHI: Final = 8.0
 """A peer whose suspicion reaches this is offline: one false alarm in 10^8 intervals, were they normal."""
@@ -30,7 +30,9 @@ _WEIGHT: Final = 0.1
 # mean one missed heartbeat is always forgiven: the timeout is at least 2.4 intervals.
 _LEAST_DEVIATION: Final = 0.25
 # Standard normal quantiles z with P(Z > z) = 10^-phi, for each of LEVELS.
-_QUANTILES: Final = {1.0: 1.2815515655, 3.0: 3.0902323062, OFFLINE_PHI: 5.6120012442}
+_QUANTILES: Final = (1.2815515655, 3.0902323062, 5.6120012442)
+# The mean that gives the timeout where nothing is known.
+_UNKNOWN_MEAN_MS: Final = _UNKNOWN_TIMEOUT_MS / (1 + _LEAST_DEVIATION * _QUANTILES[-1])
 _MOST_PHI: Final = 100.0
 
 
@@ -62,18 +64,28 @@ def timeout_ms(intervals: Intervals) -> float:
     """The silence after which a peer is offline: 120 s where nothing is known, else within 5 s and 300 s."""
     if intervals.count < _LEAST_INTERVALS:
         return _UNKNOWN_TIMEOUT_MS
-    return min(max(_raw(intervals, OFFLINE_PHI), _FLOOR_MS), _CEILING_MS)
+    mean, deviation = _normal(intervals)
+    return min(max(mean + _QUANTILES[-1] * deviation, _FLOOR_MS), _CEILING_MS)
 
 
-def silence_until(intervals: Intervals, level: float) -> float:
-    """The silence, ms, at which suspicion reaches `level`, one of LEVELS."""
-    return timeout_ms(intervals) * _raw(intervals, level) / _raw(intervals, OFFLINE_PHI)
+def reached(intervals: Intervals, silence_ms: float) -> tuple[int, float]:
+    """How many of LEVELS so long a silence has reached, and the silence, ms, that reaches the next; inf if none does.
+
+    It is asked at every heartbeat, so it reckons everything once.
+    """
+    mean, deviation = _normal(intervals)
+    stretch = timeout_ms(intervals) / (mean + _QUANTILES[-1] * deviation)
+    for count, quantile in enumerate(_QUANTILES):
+        silence_to_next = (mean + quantile * deviation) * stretch
+        if silence_ms < silence_to_next:
+            return count, silence_to_next
+    return len(_QUANTILES), math.inf
 
 
 def suspicion(intervals: Intervals, silence_ms: float) -> float:
     """Phi after so long a silence, 0 to 100; OFFLINE_PHI exactly at the timeout, also where floor or ceiling set it."""
     mean, deviation = _normal(intervals)
-    stretched = silence_ms * _raw(intervals, OFFLINE_PHI) / timeout_ms(intervals)
+    stretched = silence_ms * (mean + _QUANTILES[-1] * deviation) / timeout_ms(intervals)
     tail = 0.5 * math.erfc((stretched - mean) / (deviation * math.sqrt(2)))
     return min(-math.log10(tail), _MOST_PHI) + 0.0 if tail > 0 else _MOST_PHI
 
@@ -81,11 +93,5 @@ def suspicion(intervals: Intervals, silence_ms: float) -> float:
 def _normal(intervals: Intervals) -> tuple[float, float]:
     """Mean and standard deviation to reckon with."""
     if intervals.count < _LEAST_INTERVALS:
-        mean = _UNKNOWN_TIMEOUT_MS / (1 + _LEAST_DEVIATION * _QUANTILES[OFFLINE_PHI])
-        return mean, mean * _LEAST_DEVIATION
+        return _UNKNOWN_MEAN_MS, _UNKNOWN_MEAN_MS * _LEAST_DEVIATION
     return intervals.mean_ms, max(math.sqrt(intervals.variance), intervals.mean_ms * _LEAST_DEVIATION)
-
-
-def _raw(intervals: Intervals, level: float) -> float:
-    mean, deviation = _normal(intervals)
-    return mean + _QUANTILES[level] * deviation

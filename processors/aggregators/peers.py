@@ -4,6 +4,7 @@ State is made of facts alone: what was heard, and when. Whether a peer is online
 the status that was last published is kept beside them, so that a successor knows what it still has to tell.
 """
 
+import math
 from typing import Final
 
 import msgspec
@@ -48,28 +49,24 @@ class Peer(Struct, array_like=True, omit_defaults=True):
     # How many of `detector.LEVELS` its published suspicion has reached.
     level: int = 0
 
-    def status_at(self, now: int) -> str:
-        """Its status at `now`."""
-        if self.gone or self.says == "offline" or now - self.last_heartbeat >= detector.timeout_ms(self.intervals):
-            return "offline"
-        return "syncing" if self.says == "syncing" else "online"
-
-    def level_at(self, now: int) -> int:
-        """How many of `detector.LEVELS` its suspicion has reached at `now`."""
-        silence = now - self.last_heartbeat
-        return sum(silence >= detector.silence_until(self.intervals, level) for level in detector.LEVELS)
-
     def leaves_at(self) -> int:
         """When it leaves the roster, ms, unless it is heard of again."""
         permanent = not self.expires and not self.gone
         return self.last_heartbeat + (_PERMANENT_LEAVES_AFTER_MS if permanent else _LEAVES_AFTER_MS)
 
-    def next_deadline(self) -> int:
-        """When time alone changes its row next, ms."""
-        if self.gone or self.level >= len(detector.LEVELS):
-            return self.leaves_at()
-        silence = detector.silence_until(self.intervals, detector.LEVELS[self.level])
-        return min(self.last_heartbeat + int(silence) + 1, self.leaves_at())
+    def settle(self, now: int) -> int:
+        """Take the status and the level it has at `now`; returns when time alone changes its row next, ms."""
+        self.level, next_silence = detector.reached(self.intervals, now - self.last_heartbeat)
+        if self.gone or self.says == "offline" or self.level == len(detector.LEVELS):
+            self.status = "offline"
+        else:
+            self.status = "syncing" if self.says == "syncing" else "online"
+        leaves = self.leaves_at()
+        return (
+            leaves
+            if self.gone or next_silence == math.inf
+            else min(self.last_heartbeat + int(next_silence) + 1, leaves)
+        )
 
     def weight(self) -> int:
         """Its tier's weight, in 10^-9."""
@@ -97,10 +94,10 @@ class Roster:
 
     def restore(self, peer_id: str, encoded: bytes) -> None:
         """Take back a peer from its committed state. Raises msgspec.DecodeError: if it is not one of ours."""
-        peer = _decode(encoded)
-        self.peers[peer_id] = peer
-        self._count(peer, 1)
-        self._deadlines.set(peer_id, peer.next_deadline())
+        peer = self.peers[peer_id] = _decode(encoded)
+        self._count(peer.status, peer.latency_us, 1)
+        # It is looked at as soon as time may act: its status may be of long ago.
+        self._deadlines.set(peer_id, 0)
 
     def encode_state(self, peer_id: str) -> bytes:
         """A known peer's field of `ark:{p}:state`."""
@@ -126,10 +123,10 @@ class Roster:
         elif ts < peer.last_heartbeat:
             return
         else:
-            self._count(peer, -1)
             peer.intervals = detector.observe(peer.intervals, ts - peer.last_heartbeat)
+        before = peer.status, peer.latency_us
         self._take(peer, event, ts)
-        self._publish(event.peer, peer, now)
+        self._publish(event.peer, peer, before, now)
 
     @staticmethod
     def _take(peer: Peer, event: Heartbeat, ts: int) -> None:
@@ -143,9 +140,8 @@ class Roster:
         peer = self._known(peer_id, arrived)
         if peer is None or ts < peer.last_heartbeat or peer.gone:
             return
-        self._count(peer, -1)
         peer.gone = True
-        self._publish(peer_id, peer, now)
+        self._publish(peer_id, peer, (peer.status, peer.latency_us), now)
 
     def share(self, peer_id: str, sent_bytes: int, arrived: int) -> None:
         """A peer sent so many bytes; unknown peers are not counted."""
@@ -163,11 +159,13 @@ class Roster:
                 continue
             if now >= peer.leaves_at():
                 self._remove(peer_id)
-            elif now >= peer.next_deadline():
-                self._count(peer, -1)
-                self._publish(peer_id, peer, now)
+                continue
+            before = peer.status, peer.level
+            deadline = peer.settle(now)
+            if before == (peer.status, peer.level):
+                self._deadlines.set(peer_id, deadline)
             else:
-                self._deadlines.set(peer_id, peer.next_deadline())
+                self._publish(peer_id, peer, (before[0], peer.latency_us), now)
 
     def next_deadline(self) -> int | None:
         """When time alone changes something next, ms; None if nothing is known."""
@@ -189,24 +187,25 @@ class Roster:
             latency_ms=None if peer.latency_us is None else peer.latency_us / 1000,
         )
 
-    def _publish(self, peer_id: str, peer: Peer, now: int) -> None:
-        """Count a peer, which was taken out of the sums, with its status at `now`, and have its row written."""
-        peer.status = peer.status_at(now)
-        peer.level = peer.level_at(now)
-        self._count(peer, 1)
+    def _publish(self, peer_id: str, peer: Peer, before: tuple[str, int | None], now: int) -> None:
+        """Settle a peer at `now` and have its row written. `before`: status and latency that the sums hold of it."""
+        self._deadlines.set(peer_id, peer.settle(now))
+        if before != (peer.status, peer.latency_us):
+            self._count(*before, -1)
+            self._count(peer.status, peer.latency_us, 1)
         self.changed_state.add(peer_id)
         self.changed_rows.add(peer_id)
-        self._deadlines.set(peer_id, peer.next_deadline())
 
-    def _count(self, peer: Peer, by: int) -> None:
-        if peer.status == "offline":
+    def _count(self, status: str, latency_us: int | None, by: int) -> None:
+        if status == "offline":
             return
         self.online += by
-        if peer.latency_us is not None:
-            (self.latencies.add if by > 0 else self.latencies.remove)(peer.latency_us)
+        if latency_us is not None:
+            (self.latencies.add if by > 0 else self.latencies.remove)(latency_us)
 
     def _remove(self, peer_id: str) -> None:
-        self._count(self.peers.pop(peer_id), -1)
+        peer = self.peers.pop(peer_id)
+        self._count(peer.status, peer.latency_us, -1)
         self._deadlines.discard(peer_id)
         self.changed_state.add(peer_id)
         self.changed_rows.discard(peer_id)

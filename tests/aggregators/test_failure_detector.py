@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 from processors.aggregators.failure_detector import (
     LEVELS,
-    OFFLINE_PHI,
     Intervals,
     observe,
-    silence_until,
+    reached,
     suspicion,
     timeout_ms,
 )
@@ -57,9 +56,13 @@ def test_phi_is_the_logarithm_of_the_normal_tail() -> None:
 @given(intervals_ms)
 def test_suspicion_reaches_each_level_exactly_when_it_is_said_to(lengths: list[int]) -> None:
     known = learnt(lengths)
-    for level in LEVELS:
-        assert suspicion(known, silence_until(known, level)) == pytest.approx(level, abs=1e-6)
-    assert silence_until(known, OFFLINE_PHI) == pytest.approx(timeout_ms(known))
+    silence = 0.0
+    for count, level in enumerate(LEVELS):
+        reached_before, silence = reached(known, silence)
+        assert reached_before == count
+        assert suspicion(known, silence) == pytest.approx(level, abs=1e-6)
+    assert silence == pytest.approx(timeout_ms(known))
+    assert reached(known, silence) == (len(LEVELS), math.inf)
 
 
 @given(intervals_ms, st.lists(st.integers(0, 10**9), min_size=2, max_size=10))
