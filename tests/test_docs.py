@@ -1,0 +1,53 @@
+"""The references in docs/ against what they describe."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from processors.gateway.server import Server
+from processors.runtime.settings import SETTINGS
+from schemas import streams
+from schemas.frames import CLOSE_CODES
+from schemas.metrics import FederationSummary
+
+ROOT = Path(__file__).parent.parent
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_every_close_code_is_explained_as_the_table_has_it() -> None:
+    for code in CLOSE_CODES.values():
+        assert f"| {code.code} | {code.name} | {code.client_should} |" in DOCS["protocol.md"]
+
+
+def test_every_stream_of_the_map_is_explained() -> None:
+    for spec in streams.STREAMS:
+        assert f"`{spec.key}`" in DOCS["streams.md"], spec.key
+
+
+def test_every_field_of_the_summary_is_explained() -> None:
+    text = DOCS["metrics.md"].replace("`_p95`", "`latency_p95`").replace("`_p99`", "`latency_p99`")
+    for name in FederationSummary.__struct_fields__:
+        if name != "ts":
+            assert f"`{name}`" in text, name
+
+
+def test_every_route_is_explained() -> None:
+    source = Path(Server.__init__.__code__.co_filename).read_text(encoding="utf-8")
+    for route in re.findall(r'add_get\("([^"{]+)"', source):
+        assert f"`{route.rstrip('/') or '/'}`" in DOCS["protocol.md"], route
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "Dockerfile"])
+def test_deployment_names_only_settings_that_exist(name: str) -> None:
+    text = (ROOT / "deploy" / name).read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:ARK_[A-Z_]+|REDIS_URL)\b", text))
+    assert named
+    assert named <= {setting.name for setting in SETTINGS}
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = {**{f"docs/{name}": text for name, text in DOCS.items()}, "README.md": (ROOT / "README.md").read_text()}
+    for page, text in pages.items():
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / page).parent.joinpath(link).exists(), f"{page} links to {link}"
