@@ -13,14 +13,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, cast
 
-from processors.runtime.errors import PulseError, SettingsError
+from processors.runtime.errors import SETTING_REFUSED, PulseError, SettingsError
 from processors.runtime.settings import Settings, load_settings
 
 __all__ = ["FAILURE", "INTERRUPTED", "OK", "SETTING", "STAGES", "main"]
 
 OK: Final = 0
 FAILURE: Final = 1
-SETTING: Final = 3
+SETTING: Final = SETTING_REFUSED
 INTERRUPTED: Final = 130
 
 STAGES: Final = ("collectors", "aggregators", "gateway")

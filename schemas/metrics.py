@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 __all__ = [
+    "MAX_SOURCES",
     "RATE_WINDOW_S",
     "SOURCE_TIMEOUT_MS",
     "WORST",
@@ -33,6 +34,9 @@ SOURCE_TIMEOUT_MS: Final = 15_000
 
 Origin: TypeAlias = Literal["live", "stale", "simulated"]
 """What a value says of itself."""
+
+MAX_SOURCES: Final = 1_000
+"""Most collectors, of all nodes, that are remembered; the one that was silent longest is forgotten first."""
 
 WORST: Final[dict[str, int]] = {"live": 0, "stale": 1, "simulated": 2}
 """How far from the truth: a whole is as bad as its worst part."""

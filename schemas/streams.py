@@ -62,7 +62,7 @@ STREAMS: Final = (
         "record batches of events",
         "collectors, foreign producers",
         "aggregators",
-        "ARK_RETENTION and 32 MiB, never past the committed position; a full one refuses",
+        "ARK_RETENTION and 8 MiB, never past the committed position; a full one refuses",
     ),
     StreamSpec(
         "ark:{p}:cursors",
@@ -96,7 +96,7 @@ STREAMS: Final = (
         "what each commit changed in the roster",
         "aggregators",
         "gateway, any client",
-        "120 s, 32 MiB",
+        "120 s, 8 MiB",
     ),
     StreamSpec(
         "ark:{p}:partials",
@@ -112,7 +112,7 @@ STREAMS: Final = (
         "single events for the feeds",
         "aggregators",
         "aggregators (gatherer)",
-        "about 10,000 entries, ARK_RETENTION",
+        "ARK_RETENTION, 4 MiB",
     ),
     StreamSpec(
         "ark:{p}:dead",
@@ -120,7 +120,7 @@ STREAMS: Final = (
         "rejected input with its reason",
         "aggregators",
         "aggregators (gatherer)",
-        "about 1,000 entries of at most 64 KiB, 7 days",
+        "7 days, 1 MiB",
     ),
     StreamSpec(
         "ark:{p}:parked",
@@ -128,7 +128,7 @@ STREAMS: Final = (
         "entries of a newer schema version",
         "aggregators",
         "a newer aggregator",
-        "about 10,000 entries, 7 days",
+        "7 days, 2 MiB",
     ),
     StreamSpec(
         METRICS_FEDERATION,
@@ -152,7 +152,7 @@ STREAMS: Final = (
         "rejected input of all partitions",
         "aggregators (gatherer)",
         "operators",
-        "about 10,000 entries of at most 64 KiB, 7 days",
+        "7 days, about 10,000 entries of some KiB",
     ),
     StreamSpec(
         SOURCES,

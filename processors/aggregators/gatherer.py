@@ -51,4 +51,5 @@ class Gatherer(MergedWriter):
     def _bodies(found: dict[str, list[Entry]]) -> list[bytes]:
         entries = [entry for partition in found.values() for entry in partition]
         entries.sort(key=lambda entry: tuple(int(part) for part in entry[0].split(b"-")))
-        return [fields[b"d"] for _, fields in entries]
+        # A foreign entry has no body to pass on, and is passed over.
+        return [fields[b"d"] for _, fields in entries if b"d" in fields]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from processors.aggregators.ownership import Fenced, Grant
 from processors.runtime.bus import Bus, Script
-from processors.runtime.connection import CONNECTION_FAILURES
+from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.tasks import end_tasks
 from schemas.streams import writer_key
 
@@ -47,7 +47,7 @@ class MergedWriter:
     async def _run(self, grant: Grant, on_lost: Callable[[str], None]) -> None:
         try:
             await self.write(grant)
-        except (Fenced, *CONNECTION_FAILURES) as error:
+        except (Fenced, *BUS_FAILURES) as error:
             on_lost(str(error) or type(error).__name__)
 
     async def write(self, grant: Grant) -> None:

@@ -10,7 +10,7 @@ from processors.runtime.bus import BLOCK_MS, Bus, Entry
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
 from schemas.errors import SchemaError
-from schemas.metrics import Partial, SourceState
+from schemas.metrics import MAX_SOURCES, Partial, SourceState
 
 __all__ = ["FederationMerger"]
 
@@ -76,13 +76,17 @@ class FederationMerger(MergedWriter):
         if not entries:
             return
         self._positions[key] = entries[-1][0].decode()
-        try:
-            if key == streams.SOURCES:
-                for entry_id, fields in entries:
-                    state = codec.decode_source(fields)
-                    self._heard[state.node, state.collector] = (int(entry_id.partition(b"-")[0]), state)
-            else:
-                # Each partial is whole: only the newest counts.
-                self._partials[self._partitions[key]] = codec.decode_partial(entries[-1][1])
-        except SchemaError as error:
-            _logger.warning("an entry of %s is left out: %s", key, error)
+        # Each partial is whole, only the newest counts; of the sources each has its own word.
+        for entry_id, fields in entries if key == streams.SOURCES else entries[-1:]:
+            try:
+                if key == streams.SOURCES:
+                    self._hear(int(entry_id.partition(b"-")[0]), codec.decode_source(fields))
+                else:
+                    self._partials[self._partitions[key]] = codec.decode_partial(fields)
+            except SchemaError as error:
+                _logger.warning("an entry of %s is left out: %s", key, error)
+
+    def _hear(self, moment: int, state: SourceState) -> None:
+        self._heard[state.node, state.collector] = (moment, state)
+        if len(self._heard) > MAX_SOURCES:
+            del self._heard[min(self._heard, key=lambda each: self._heard[each][0])]

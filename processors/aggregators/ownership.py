@@ -42,14 +42,14 @@ def new_owner() -> str:
     return secrets.token_hex(6)
 
 
-async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | int]:
-    """For each meta key a Grant, or the milliseconds until another owner's lease ends unless it is renewed.
+async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | None]:
+    """For each meta key a Grant, or None if another owner holds it.
 
     Raises redis-py's errors. Cancellation: some may have been acquired; they run out by themselves.
     """
     run_id = await bus.run_id()
     calls = [([key], [owner, LEASE_MS, run_id, secrets.token_hex(6)]) for key in keys]
-    grants: list[Grant | int] = []
+    grants: list[Grant | None] = []
     for answer in await _ACQUIRE.run_many(bus.client, calls):
         if isinstance(answer, Exception):
             raise answer
@@ -58,15 +58,15 @@ async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | int
             _, token, epoch, n, position, _ = answer
             grants.append(Grant(token.decode(), epoch.decode(), int(n), position.decode()))
         else:
-            grants.append(int(answer[1]))
+            grants.append(None)
     return grants
 
 
 async def renew(bus: Bus, tokens: Mapping[str, str]) -> list[str]:
     """Renew the leases of `tokens`, by meta key; returns the keys that are lost to a newer token.
 
-    All in one call: one a key would be most of what an idle system costs. Raises redis-py's errors; then the leases
-    may run out.
+    As few calls as the server allows: one a key would be most of what an idle system costs. Raises redis-py's
+    errors; then the leases may run out.
     """
     return await _prolong(bus, tokens, LEASE_MS)
 
@@ -77,7 +77,9 @@ async def release(bus: Bus, tokens: Mapping[str, str]) -> None:
 
 
 async def _prolong(bus: Bus, tokens: Mapping[str, str], lease_ms: int) -> list[str]:
-    keys = list(tokens)
-    server_ms, *lost = await _RENEW.run(bus.client, keys, [lease_ms, *tokens.values()])
-    bus.clock.sync(server_ms)
-    return [keys[number - 1] for number in lost]
+    lost: list[str] = []
+    for keys in bus.together(list(tokens)):
+        server_ms, *numbers = await _RENEW.run(bus.client, keys, [lease_ms, *(tokens[key] for key in keys)])
+        bus.clock.sync(server_ms)
+        lost += [keys[number - 1] for number in numbers]
+    return lost

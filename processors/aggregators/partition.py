@@ -15,17 +15,16 @@ from processors.aggregators.peers import Roster
 from processors.aggregators.sync import SyncLedger, SyncTotals
 from schemas import codec
 from schemas.errors import MalformedEntry, NewerVersion
-from schemas.events import MAX_BATCH_EVENTS, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
+from schemas.events import MAX_BATCH_EVENTS, MAX_EXCERPT, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
 from schemas.metrics import DeadLetter, FederationPartial, Origin, Partial, SyncRecord
-from schemas.streams import SIMULATED
+from schemas.streams import SIMULATED, partition_of
 
-__all__ = ["MAX_DIRTY", "MAX_EXCERPT_BYTES", "Commit", "Partition"]
+__all__ = ["MAX_DIRTY", "Commit", "Partition"]
 
 MAX_DIRTY: Final = 1_000
-"""Most fields of state and roster that one commit writes: the server spends 5 us on each, and serves nobody else."""
-
-MAX_EXCERPT_BYTES: Final = 65_536
-"""Most of a rejected entry that is kept with its dead letter."""
+"""Most fields of state and roster that one commit writes, and most events that it tells: the server spends some
+microseconds on each, and serves nobody else meanwhile.
+"""
 
 _MAX_FUTURE_MS: Final = 5_000
 # An event changes three fields at most: a sync its window, its sender's state and row. The seconds of the rates may all
@@ -74,8 +73,10 @@ _decode_row = msgspec.json.Decoder(list[int]).decode
 class Partition:
     """The logic of one partition between its restore and its loss."""
 
-    def __init__(self, name: str, now: int) -> None:
+    def __init__(self, name: str, now: int, count: int) -> None:
+        """Partition `name` of `count` live ones, or the simulated one, at `now` (ms)."""
         self.name = name
+        self._count = count
         self._origin: Origin = "simulated" if name == SIMULATED else "live"
         self._roster = Roster()
         self._ledger = SyncLedger()
@@ -124,7 +125,8 @@ class Partition:
 
     def has_room(self) -> bool:
         """Whether one more entry is sure to fit into the commit; if not, commit first."""
-        return self._dirty() + _ROOM_FOR_BATCH <= MAX_DIRTY
+        told = len(self._feed) + len(self._dead) + len(self._parked)
+        return self._dirty() + _ROOM_FOR_BATCH <= MAX_DIRTY and told + MAX_BATCH_EVENTS <= MAX_DIRTY
 
     def _dirty(self) -> int:
         roster, ledger = self._roster, self._ledger
@@ -136,11 +138,12 @@ class Partition:
         self._advance(now)
         self._position = entry_id
         self._moved = True
-        arrived = int(entry_id.partition("-")[0])
+        # A foreign producer may name an id of its own; it arrived now at the latest.
+        arrived = min(int(entry_id.partition("-")[0]), self._now)
         try:
             batch = codec.decode_events(fields)
         except NewerVersion as error:
-            if len(fields) <= _MAX_PARKED_FIELDS and sum(map(len, fields.values())) <= codec.MAX_BODY:
+            if len(fields) <= _MAX_PARKED_FIELDS and sum(map(len, [*fields, *fields.values()])) <= codec.MAX_BODY:
                 self._parked.append(fields)
             else:
                 self._reject(arrived, "aggregator", f"{error}, and it is too large to be parked", fields.get(b"d", b""))
@@ -158,6 +161,11 @@ class Partition:
         if ts > arrived + _MAX_FUTURE_MS:
             ts = arrived
             self._totals.future += 1
+        about = event.sender if isinstance(event, SyncOut) else "" if isinstance(event, Rejected) else event.peer
+        if about and self.name != SIMULATED and (home := partition_of(about, self._count)) != self.name:
+            # Counted here it would make a second peer of the same id.
+            self._reject(ts, "aggregator", f"belongs into partition {home}", codec.encode(event))
+            return
         match event:
             case Heartbeat():
                 self._totals.heartbeats += 1
@@ -187,7 +195,7 @@ class Partition:
         )
 
     def _reject(self, ts: int, by: str, reason: str, raw: bytes) -> None:
-        excerpt = raw[:MAX_EXCERPT_BYTES].decode("utf-8", "replace")
+        excerpt = raw[:MAX_EXCERPT].decode("utf-8", "replace")
         self._dead.append(codec.encode(DeadLetter(ts=ts, rejected_by=by, reason=reason, excerpt=excerpt)))
 
     def pass_time(self, now: int) -> None:

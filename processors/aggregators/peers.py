@@ -115,14 +115,16 @@ class Roster:
         return peer
 
     def hear(self, event: Heartbeat, ts: int, arrived: int, now: int) -> None:
-        """A heartbeat, observed at `ts`. One that is older than the last brings no news, and changes nothing."""
+        """A heartbeat, observed at `ts`.
+
+        One that is dated before the last still brings news: its collector found it after an absence, and could not
+        tell when it was written. Facts of one collector come in order, so it counts, and only its time does not.
+        """
         peer = self._known(event.peer, arrived)
         if peer is None:
             peer = self.peers[event.peer] = Peer(last_heartbeat=ts)
             self.left.discard(event.peer)
-        elif ts < peer.last_heartbeat:
-            return
-        else:
+        elif ts > peer.last_heartbeat:
             peer.intervals = detector.observe(peer.intervals, ts - peer.last_heartbeat)
         before = peer.status, peer.latency_us
         self._take(peer, event, ts)
@@ -130,7 +132,7 @@ class Roster:
 
     @staticmethod
     def _take(peer: Peer, event: Heartbeat, ts: int) -> None:
-        peer.last_heartbeat = ts
+        peer.last_heartbeat = max(ts, peer.last_heartbeat)
         peer.hostname, peer.tier, peer.says = event.hostname, event.tier, event.status
         peer.latency_us = None if event.latency_ms is None else round(event.latency_ms * 1000)
         peer.learnt_from, peer.expires, peer.gone = event.learnt_from, event.expires, False
@@ -177,7 +179,7 @@ class Roster:
         silence = max(0, now - peer.last_heartbeat)
         return PeerRow(
             id=peer_id,
-            status=peer.status,  # type: ignore[arg-type]  # status_at gives nothing else
+            status=peer.status,  # type: ignore[arg-type]  # settle gives nothing else
             suspicion=detector.OFFLINE_PHI if peer.gone else round(detector.suspicion(peer.intervals, silence), 1),
             data_shared=peer.data_shared,
             last_seen=peer.last_heartbeat,

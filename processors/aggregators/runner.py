@@ -13,7 +13,7 @@ from processors.aggregators.checkpoint import commit, read_state
 from processors.aggregators.ownership import Fenced, Grant
 from processors.aggregators.partition import Partition
 from processors.runtime.bus import Bus, Entry, Subscription
-from processors.runtime.connection import CONNECTION_FAILURES
+from processors.runtime.connection import BUS_FAILURES
 from schemas import streams
 
 __all__ = ["PartitionRunner"]
@@ -21,15 +21,17 @@ __all__ = ["PartitionRunner"]
 _COMMIT_INTERVAL_S: Final = 0.005
 """No sooner than this after the last commit: under load batches grow, not the delay."""
 
-_READ_AT_ONCE: Final = 200
+_READ_AT_ONCE: Final = 32
 
 
 class PartitionRunner:
     """Works one partition for as long as its lease is held."""
 
-    def __init__(self, bus: Bus, partition: str, retention_ms: int) -> None:
+    def __init__(self, bus: Bus, partition: str, count: int, retention_ms: int) -> None:
         self._bus = bus
         self._name = partition
+        # How many live partitions there are.
+        self._count = count
         self._retention_ms = retention_ms
         # What is held; None before the start. Its n and position are those of the last commit.
         self._grant: Grant | None = None
@@ -50,7 +52,7 @@ class PartitionRunner:
         Raises redis-py's errors. Cancellation: safe.
         """
         self._grant, self._on_lost = grant, on_lost
-        self._partition = partition = Partition(self._name, self._bus.clock.now_ms())
+        self._partition = partition = Partition(self._name, self._bus.clock.now_ms(), self._count)
         async for fields in read_state(self._bus, self._name):
             partition.restore(grant.position, fields)
         waiting = await self._bus.newest(streams.events_key(self._name))
@@ -101,7 +103,7 @@ class PartitionRunner:
                 await self._commit()
             else:
                 self._arm()
-        except (Fenced, *CONNECTION_FAILURES) as error:
+        except (Fenced, *BUS_FAILURES) as error:
             # Whether the commit was written is not known, or another owner is at work: only a restore tells.
             self._lose(str(error) or type(error).__name__)
 

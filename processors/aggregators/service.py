@@ -28,7 +28,10 @@ def _duties(bus: Bus, settings: Settings) -> dict[str, Callable[[], Duty]]:
     feeds = {streams.feed_key(name): name for name in names}
     letters = {streams.dead_key(name): name for name in names}
     return {
-        **{streams.meta_key(name): partial(PartitionRunner, bus, name, retention_ms) for name in names},
+        **{
+            streams.meta_key(name): partial(PartitionRunner, bus, name, settings.ark_partitions, retention_ms)
+            for name in names
+        },
         streams.writer_key(streams.METRICS_FEDERATION): partial(FederationMerger, bus, names, retention_ms),
         streams.writer_key(streams.FEED_SYNC): partial(
             Gatherer, bus, streams.FEED_SYNC, "sync", feeds, retention_ms=retention_ms, most=50_000

@@ -121,8 +121,10 @@ class SyncLedger:
         if not is_over(ts // 1000, 1000, RATE_WINDOW_MS, now):
             finished, succeeded = event.ok is not None, event.ok is True
             self.changed_seconds.add(self.rates.add(ts, (1, event.bytes, finished, succeeded)))
-        if not _pair_over(ts, now):
-            self._activate(event.sender, event.target, ts)
+        # A sender's clock that is ahead would otherwise keep its pairs in the future, and out of the window, for ever.
+        happened = min(ts, arrived)
+        if not _pair_over(happened, now):
+            self._activate(event.sender, event.target, happened)
         self.take_part(event.sender, ts, now, ok=event.ok)
 
     def take_part(self, peer_id: str, ts: int, now: int, *, ok: bool | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from schemas import codec, streams
 
-__all__ = ["TOPICS", "BeginsAgain", "Decoder", "Item", "Received", "Unreadable", "streams_of"]
+__all__ = ["TOPICS", "BeginsAgain", "Decoder", "Item", "Outage", "Received", "Unreadable", "streams_of"]
 
 Decoder: TypeAlias = Callable[[Mapping[bytes, bytes]], Any]
 """From an entry's fields to what it holds. Raises SchemaError."""
@@ -50,8 +50,15 @@ class BeginsAgain:
     stream: str
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The bus does not answer, for the first time since it last did; it is tried again until it does."""
+
+    reason: str
+
+
 Item: TypeAlias = Received | Unreadable | BeginsAgain
-"""What a reader gets."""
+"""What a reader gets of a stream."""
 
 
 def streams_of(topic: str, partitions: int) -> dict[str, Decoder]:

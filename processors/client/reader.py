@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, cast
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
 
-from processors.client.items import BeginsAgain, Decoder, Item, Received, Unreadable
+from processors.client.items import BeginsAgain, Decoder, Item, Outage, Received, Unreadable
 from processors.runtime.connection import CONNECTION_FAILURES, open_client
 from schemas.errors import SchemaError
 
@@ -27,15 +27,20 @@ _RETRY_S: Final = 0.25
 _BEGINNING: Final = "0-0"
 
 
-async def follow(url: str, decoders: Mapping[str, Decoder], *, from_start: bool = False) -> AsyncGenerator[Item]:
+async def follow(
+    url: str, decoders: Mapping[str, Decoder], *, from_start: bool = False
+) -> AsyncGenerator[Item | Outage]:
     """Yield what comes into the streams of `decoders`, at once as it comes; with `from_start` what they hold, first.
 
-    Survives a server that is restarted or not yet there: it tries again four times a second. Raises redis-py's
+    Survives a server that is restarted or not yet there: it says so once, and tries again four times a second. Raises
+    redis-py's
     AuthenticationError: if the password is wrong. Cancellation: safe; close the iterator to let go of its connection.
     """
     positions: dict[str, str] = {}
     # Whether our positions may be ahead of the streams: after a lost connection, and after a silence.
     doubtful = True
+    # Whether the bus did not answer the last time.
+    away = False
     async with open_client(url) as client:
         while True:
             again: list[str] = []
@@ -51,10 +56,13 @@ async def follow(url: str, decoders: Mapping[str, Decoder], *, from_start: bool 
                         answer = cast("_Answer", await client.xread(wanted, block=_BLOCK_MS, count=1_000))
             except (AuthenticationError, AuthorizationError):  # connection errors too, but trying again would not help
                 raise
-            except CONNECTION_FAILURES:
-                doubtful = True
+            except CONNECTION_FAILURES as error:
+                if not away:
+                    yield Outage(str(error) or type(error).__name__)
+                away = doubtful = True
                 await asyncio.sleep(_RETRY_S)  # nothing announces a server that comes back
                 continue
+            away = False
             doubtful = not answer and not again
             for name in again:
                 positions[name] = _BEGINNING

@@ -1,13 +1,14 @@
 """`ark-pulse tail`: what a stream gets, line by line."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Final
 
 from redis.exceptions import RedisError
 
-from processors.client.items import BeginsAgain, Decoder, Item
+from processors.client.items import BeginsAgain, Decoder, Item, Outage
 from processors.client.reader import follow
 from processors.runtime.errors import BusError
 from processors.runtime.output import print_line
@@ -28,10 +29,13 @@ def tail(
     asyncio.run(_tail(follow(url, decoders, from_start=from_start), form, _ENDLESS if count is None else count))
 
 
-async def _tail(items: AsyncGenerator[Item], form: Callable[[Item], str], left: int) -> None:
+async def _tail(items: AsyncGenerator[Item | Outage], form: Callable[[Item], str], left: int) -> None:
     try:
         async with aclosing(items):
             async for item in items:
+                if isinstance(item, Outage):
+                    print(f"ark-pulse: waiting for the bus: {item.reason}", file=sys.stderr)
+                    continue
                 if not print_line(form(item)):
                     return
                 left -= not isinstance(item, BeginsAgain)

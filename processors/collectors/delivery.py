@@ -10,13 +10,11 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
-from redis.exceptions import ResponseError
-
 from processors.collectors.backoff import Backoff
 from processors.collectors.publisher import BusFull, Publisher, SourceBatch
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
-from processors.runtime.connection import CONNECTION_FAILURES
+from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
 from schemas import streams
 from schemas.events import Rejected
@@ -24,7 +22,7 @@ from schemas.events import Rejected
 __all__ = ["Delivery", "ever_published", "until_bus_answers"]
 
 # A refused script (no disk space, read-only replica) is the operator's to mend; we go on when it is.
-_RETRIED: Final = (*CONNECTION_FAILURES, ResponseError, BusFull)
+_RETRIED: Final = (*BUS_FAILURES, BusFull)
 _LEAST_S: Final = 0.05
 _MOST_S: Final = 2.0
 

@@ -86,7 +86,8 @@ class PeerCollector:
                 await source.wait(self._patience_s())
                 await self._turn(source)
             except CursorConflict as conflict:
-                _logger.warning("%s: beginning again: %s", COLLECTOR, conflict)
+                # What the bus shows is not what the source holds until it is published again.
+                self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
                 self._batch = None
                 await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
 

@@ -17,7 +17,7 @@ from schemas.events import MAX_BATCH_EVENTS, Event, Heartbeat, PeerGone, Rejecte
 
 __all__ = ["BusFull", "CursorConflict", "Publisher", "SourceBatch", "route"]
 
-_MAX_STREAM_BYTES: Final = 32 << 20
+_MAX_STREAM_BYTES: Final = 8 << 20
 
 _PUBLISH: Final = Script("publish")
 

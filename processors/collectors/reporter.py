@@ -9,12 +9,10 @@ import contextlib
 import random
 from typing import Final
 
-from redis.exceptions import ResponseError
-
 from processors.collectors.backoff import Backoff
 from processors.collectors.status import Group, SourceStatus
 from processors.runtime.bus import Bus
-from processors.runtime.connection import CONNECTION_FAILURES
+from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
 
@@ -95,7 +93,7 @@ class Reporter:
                     pipe.xadd(streams.SOURCES, fields, maxlen=_MAX_ENTRIES, approximate=True)  # type: ignore[arg-type]
                 pipe.xtrim(streams.SOURCES, minid=str(now - self._retention_ms), approximate=True)
                 await pipe.execute()
-        except (*CONNECTION_FAILURES, ResponseError) as error:
+        except BUS_FAILURES as error:
             self._pending |= chosen
             _logger.debug("%s is not written: %s", streams.SOURCES, error)
             return False

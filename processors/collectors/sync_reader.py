@@ -96,7 +96,8 @@ class SyncCollector:
                 if wait_s > 0:
                     await asyncio.sleep(wait_s)
             except CursorConflict as conflict:
-                _logger.warning("%s: beginning again: %s", COLLECTOR, conflict)
+                # What the bus shows is not what the source holds until it is published again.
+                self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
                 self._positions.clear()
                 await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
 

@@ -149,7 +149,7 @@ class Fanout:
         except TimeoutError:
             self._hand_over(client)
             self.closed_slow += 1
-            _logger.info("closed a client that did not read for %g s", self._drain_s)
+            _logger.debug("closed a client that did not read for %g s", self._drain_s)
             await close(client, CLOSE_CODES["too_slow"])
         except ConnectionError:
             pass  # it is gone; the handler that reads from it forgets it

@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from processors.gateway import answers
 from processors.gateway.assets import ASSETS, Asset
 from processors.gateway.broadcast import Broadcast
+from processors.gateway.session import is_ours
 from processors.gateway.sockets import FederationSockets
 from processors.gateway.state import Mesh
 from processors.runtime.clock import BusClock
@@ -186,6 +187,8 @@ def _asset(request: web.Request, asset: Asset) -> web.Response:
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: _Handler) -> web.StreamResponse:
     try:
+        if not is_ours(request.headers.get("Host")):
+            raise web.HTTPForbidden(reason="Host must be this machine's loopback")
         return await handler(request)
     except web.HTTPException as error:
         if error.status < 400:

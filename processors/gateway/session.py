@@ -7,7 +7,19 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-__all__ = ["EXCESS_PER_S", "MAX_MESSAGE", "RUSH_PER_S", "Ask", "Meter", "Pressure", "same_origin", "understand"]
+from processors.runtime.settings import LOOPBACK
+
+__all__ = [
+    "EXCESS_PER_S",
+    "MAX_MESSAGE",
+    "RUSH_PER_S",
+    "Ask",
+    "Meter",
+    "Pressure",
+    "is_ours",
+    "same_origin",
+    "understand",
+]
 
 MAX_MESSAGE: Final = 64 << 10
 """Largest message of a client, in bytes."""
@@ -83,6 +95,18 @@ class Meter:
             return False
         self._complained = now
         return True
+
+
+def is_ours(host: str | None) -> bool:
+    """Whether a request's Host header names this machine itself.
+
+    Without access tokens only loopback is served; a name of somebody else that leads here is a page that rebinds its
+    own name to reach us.
+    """
+    try:
+        return host is not None and urlsplit(f"//{host}").hostname in LOOPBACK
+    except ValueError:
+        return False
 
 
 def same_origin(origin: str | None, host: str | None) -> bool:

@@ -40,7 +40,8 @@ class FederationSockets:
         Raises HTTPForbidden: for a page of another origin. Raises HTTPServiceUnavailable: if there are too many
         clients. Raises HTTPBadRequest: if it is no WebSocket handshake.
         """
-        if not same_origin(request.headers.get("Origin"), request.headers.get("Host")):
+        origins = request.headers.getall("Origin", [])
+        if len(origins) > 1 or not same_origin(next(iter(origins), None), request.headers.get("Host")):
             raise web.HTTPForbidden(reason="Origin must be that of this gateway's own page")
         if request.headers.get("Upgrade", "").strip().lower() != "websocket":
             raise web.HTTPBadRequest(reason="a WebSocket handshake is expected here")

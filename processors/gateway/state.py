@@ -14,6 +14,7 @@ from processors.gateway.roster import EntryId, RecentPeers, Roster
 from schemas import streams
 from schemas.frames import MAX_LEGACY_PEERS
 from schemas.metrics import (
+    MAX_SOURCES,
     SOURCE_TIMEOUT_MS,
     FederationSummary,
     GroupState,
@@ -25,16 +26,13 @@ from schemas.metrics import (
     worst,
 )
 
-__all__ = ["MAX_FRESH_SYNCS", "MAX_SOURCES", "MAX_SYNCS", "Group", "HeardSource", "Mesh", "View", "World"]
+__all__ = ["MAX_FRESH_SYNCS", "MAX_SYNCS", "Group", "HeardSource", "Mesh", "View", "World"]
 
 MAX_SYNCS: Final = 50
 """Most recent syncs that are kept of a world."""
 
 MAX_FRESH_SYNCS: Final = 10
 """Most syncs that are announced one by one in one tick: the newest."""
-
-MAX_SOURCES: Final = 1_000
-"""Most collectors that are remembered; the longest silent one is forgotten first."""
 
 Group: TypeAlias = Literal["peers", "sync"]
 

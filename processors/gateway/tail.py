@@ -12,13 +12,13 @@ from typing import Final, TypeVar
 import msgspec
 
 from processors.gateway.roster import ZERO, EntryId, Roster, entry_id, entry_text
-from processors.gateway.state import MAX_SOURCES, MAX_SYNCS, Mesh
+from processors.gateway.state import MAX_SYNCS, Mesh
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
-from processors.runtime.connection import CONNECTION_FAILURES
+from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
 from schemas.errors import MalformedEntry, SchemaError
-from schemas.metrics import PeerRow, RosterChange
+from schemas.metrics import MAX_SOURCES, PeerRow, RosterChange
 
 __all__ = ["CHECK_MS", "Tail"]
 
@@ -59,7 +59,7 @@ class Tail:
             except _Wiped as error:
                 self._mesh.doubt()
                 _logger.warning("%s; reading everything again", error)
-            except CONNECTION_FAILURES as error:
+            except BUS_FAILURES as error:
                 if self._mesh.bus_answers:
                     _logger.warning("the bus is lost: %s", error)
                 self._mesh.bus_answers = False

@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from processors.runtime.clock import BusClock
 from processors.runtime.connection import CONNECTION_FAILURES, connection_options
-from processors.runtime.errors import BusError
+from processors.runtime.errors import SettingsError
 from schemas import streams
 
 __all__ = ["BLOCK_MS", "Bus", "Entry", "Script", "Subscription"]
@@ -164,7 +164,7 @@ class Bus:
     async def open(self, partitions: int) -> None:
         """Connect, wait until the server answers, and check that it can be our bus.
 
-        Raises BusError: if it is too old, may evict keys, or was made with another number of partitions.
+        Raises SettingsError: if it is too old, may evict keys, or was made with another number of partitions.
         Cancellation: safe.
         """
         await self.broker.connect()
@@ -184,14 +184,17 @@ class Bus:
             raise RedisConnectionError(str(error)) from error
         version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
         if version < _LEAST_VERSION:
-            raise BusError(f"ARK_BUS_URL: the server is Redis {info['redis_version']}, at least 7.0 is needed")
+            raise SettingsError("ARK_BUS_URL", f"leads to Redis {info['redis_version']}, at least 7.0 is needed")
         if info["maxmemory_policy"] != "noeviction":
-            raise BusError(f"ARK_BUS_URL: maxmemory-policy is {info['maxmemory_policy']}, noeviction is needed")
+            problem = f"leads to a server whose maxmemory-policy is {info['maxmemory_policy']}, noeviction is needed"
+            raise SettingsError("ARK_BUS_URL", problem)
         await self.sync_clock()
-        await self.client.set(streams.PARTITIONS, partitions, nx=True)
+        # Asked first: a full server refuses to set it, and must not keep out those who would make room.
+        if await self.client.exists(streams.PARTITIONS) == 0:
+            await self.client.set(streams.PARTITIONS, partitions, nx=True)
         made_with = int(await self.client.get(streams.PARTITIONS) or partitions)
         if made_with != partitions:
-            raise BusError(f"ARK_PARTITIONS is {partitions}, but this bus was made with {made_with}")
+            raise SettingsError("ARK_PARTITIONS", f"is {partitions}, but this bus was made with {made_with}")
 
     async def sync_clock(self) -> None:
         """Set the clock by the server's. Raises redis-py's errors."""
@@ -247,6 +250,13 @@ class Bus:
             count=count,
         )  # type: ignore[assignment]
         return {name.decode(): entries for name, entries in answer or ()}
+
+    def together(self, keys: Sequence[str]) -> list[Sequence[str]]:
+        """`keys` in groups that one script may touch: all of them, on the single server that this release speaks to.
+
+        On a cluster these will be the keys of one slot; scripts that need a fixed set of keys have them in one already.
+        """
+        return [keys] if keys else []
 
     async def newest(self, stream: str) -> Entry | None:
         """The newest entry of a stream; None if it is empty. Raises redis-py's errors."""

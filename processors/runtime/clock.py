@@ -11,7 +11,7 @@ _MAX_STEP_MS = 20
 
 
 class BusClock:
-    """Milliseconds since the epoch by the bus's server, never going backwards.
+    """Milliseconds since the epoch by the bus's server. It goes back only when that server's clock did, by a second.
 
     Between two answers of the server it advances with the machine's monotonic clock, so that a stepped wall clock
     does not reach it. Before the first answer it is the machine's own time.

@@ -9,13 +9,19 @@ from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
-__all__ = ["CONNECTION_FAILURES", "SOCKET_TIMEOUT_S", "connection_options", "open_client"]
+__all__ = ["BUS_FAILURES", "CONNECTION_FAILURES", "SOCKET_TIMEOUT_S", "connection_options", "open_client"]
 
 CONNECTION_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, OSError)
 """What redis-py raises while the server does not answer, or the connection is cut."""
+
+BUS_FAILURES: Final = (*CONNECTION_FAILURES, ResponseError)
+"""That, and what it raises when the server refuses: memory or disk full, a replica, too few replicas, a key of another
+type. It is the operator's to mend, and then things go on; a process that ended would not make it better.
+"""
 
 SOCKET_TIMEOUT_S: Final = 6.0
 """A server that is silent for this long while an answer is due does not answer."""

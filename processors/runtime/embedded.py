@@ -42,7 +42,7 @@ loglevel warning
 save ""
 appendonly yes
 appendfsync everysec
-maxmemory 512mb
+maxmemory 1gb
 maxmemory-policy noeviction
 """
 
@@ -118,8 +118,8 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Address with the password."""
-        return f"redis://:{self._password}@{_HOST}:{self.port}/0"
+        """Address with the password. It names the default user: redis-cli 7.0 takes an empty name literally."""
+        return f"redis://default:{self._password}@{_HOST}:{self.port}/0"
 
     def __enter__(self) -> Self:
         try:

@@ -7,7 +7,12 @@ PulseError
 └── AlreadyRunning    another `ark-pulse up` works in this state directory
 """
 
-__all__ = ["AlreadyRunning", "BusDown", "BusError", "PulseError", "SettingsError"]
+from typing import Final
+
+__all__ = ["SETTING_REFUSED", "AlreadyRunning", "BusDown", "BusError", "PulseError", "SettingsError"]
+
+SETTING_REFUSED: Final = 3
+"""Exit code of a process that cannot use a setting: starting it again would not help."""
 
 
 class PulseError(Exception):

@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from processors.runtime.connection import open_client
 from processors.runtime.keyspace import NOTIFY_OPTION, missing_flags
@@ -34,7 +33,6 @@ _LEAST_PYTHON: Final = (3, 11)
 _LEAST_SERVER: Final = (7, 0)
 _MAX_SKEW_MS: Final = 1_000
 _NEWEST_SOURCES: Final = 500
-_DATABASES: Final = ("reasoning_logs.db", "ark.db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,6 @@ async def examine(settings: Settings, bus_url: str | None) -> list[Finding]:
         ("python", _python),
         ("bus", lambda: _bus(settings, bus_url)),
         ("source", lambda: _source(settings)),
-        ("databases", lambda: asyncio.to_thread(_databases, settings.ark_base_path)),
         ("gateway", lambda: _gateway(settings)),
         ("shown", lambda: _shown(bus_url)),
     ]
@@ -92,6 +89,8 @@ async def _bus(settings: Settings, url: str | None) -> Sequence[Finding]:
             seconds, micros = await client.time()
             middle_ms = (asked + time.time()) * 500
             partitions: Any = await client.get(streams.PARTITIONS)
+        except (AuthenticationError, NoPermissionError) as error:
+            return [Finding("bus", "trouble", f"{shown}: {_clause(error)}", "see user and password in ARK_BUS_URL")]
         except (RedisError, OSError) as error:
             return [Finding("bus", "trouble", f"{shown}: {_clause(error)}", "see whether it runs: `ark-pulse up`")]
     return [
@@ -156,15 +155,6 @@ def _notifications(flags: str) -> Finding:
         text = f'{NOTIFY_OPTION} is "{flags}", without {missing}'
         return Finding("notifications", "warning", text, "the peers collector adds them while it runs")
     return Finding("notifications", "ok", f'{NOTIFY_OPTION} is "{flags}"')
-
-
-def _databases(base: Path) -> Sequence[Finding]:
-    folder = base.absolute() / "data"
-    absent = [name for name in _DATABASES if not (folder / name).is_file()]
-    if absent:
-        text = f"{folder} has no {' and no '.join(absent)}"
-        return [Finding("databases", "warning", text, "set ARK_BASE_PATH to ARK's folder, the one that holds data/")]
-    return [Finding("databases", "ok", f"{folder} has {' and '.join(_DATABASES)}")]
 
 
 async def _gateway(settings: Settings) -> Sequence[Finding]:

@@ -11,9 +11,10 @@ import uvloop
 from faststream import FastStream
 
 from processors.runtime.bus import Bus
-from processors.runtime.errors import PulseError
+from processors.runtime.errors import SETTING_REFUSED, PulseError, SettingsError
 from processors.runtime.logging import configure_logging, get_logger
 from processors.runtime.settings import Settings, bus_url, hide_password
+from processors.runtime.tasks import end_tasks
 
 __all__ = ["Service", "run_process"]
 
@@ -25,14 +26,17 @@ Service = Callable[[Bus, Settings, asyncio.Event], Coroutine[Any, Any, None]]
 
 
 def run_process(stage: str, service: Service, settings: Settings) -> int:
-    """Run `service` on an open bus until SIGTERM or SIGINT. Returns the exit code: 0, or 1 after a failure."""
+    """Run `service` on an open bus until SIGTERM or SIGINT.
+
+    Returns the exit code: 0, 1 after a failure, or 3 if a setting cannot be used.
+    """
     configure_logging(settings.ark_log_level, settings.ark_log_format)
     logger = get_logger(stage)
     try:
         uvloop.run(_main(bus_url(settings), logger, service, settings))
     except PulseError as error:
         logger.error("%s", error)  # noqa: TRY400  - the text says what to mend; a traceback would hide it
-        return 1
+        return SETTING_REFUSED if isinstance(error, SettingsError) else 1
     logger.info("stopped")
     return 0
 
@@ -65,7 +69,7 @@ def _opened(bus: Bus, settings: Settings, stop: asyncio.Event) -> Callable[[], A
             if opening.done():
                 opening.result()
             else:
-                opening.cancel()
+                await end_tasks([opening])
             yield
         finally:
             await bus.close()

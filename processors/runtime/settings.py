@@ -14,11 +14,23 @@ from urllib.parse import urlsplit, urlunsplit
 
 from processors.runtime.errors import BusDown, SettingsError
 
-__all__ = ["SETTINGS", "Setting", "Settings", "bus_url", "bus_url_file", "hide_password", "load_settings", "node_id"]
+__all__ = [
+    "LOOPBACK",
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "bus_url",
+    "bus_url_file",
+    "hide_password",
+    "load_settings",
+    "node_id",
+]
 
-_DURATION: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"([0-9]{1,15})(ms|s|m|h|d)")
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
+_MAX_DURATION_MS: Final = 366 * _UNITS_MS["d"]
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that only this machine reaches."""
 _MAX_NODE_ID: Final = 256
 
 
@@ -28,6 +40,8 @@ def _url(text: str) -> str:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if parts.scheme != "unix" and not parts.hostname:
         raise ValueError("names no host")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]{0,9}", parts.path):
+        raise ValueError("must name a database by its number, such as redis://host:6379/0")
     try:
         _ = parts.port
     except ValueError as error:
@@ -35,23 +49,20 @@ def _url(text: str) -> str:
     return text
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65_535:
-        raise ValueError("must be a number between 1 and 65535")
-    return int(text)
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
+            raise ValueError(f"must be a number between {least} and {most}")
+        return int(text)
 
-
-def _partitions(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_024:
-        raise ValueError("must be a number between 1 and 1024")
-    return int(text)
+    return parse
 
 
 def _duration_ms(text: str) -> int:
     found = _DURATION.fullmatch(text)
-    if found is None or int(found[1]) == 0:
-        raise ValueError("must be a duration such as 90s, 5m or 1h")
-    return int(found[1]) * _UNITS_MS[found[2]]
+    if found is None or not 0 < (duration_ms := int(found[1]) * _UNITS_MS[found[2]]) <= _MAX_DURATION_MS:
+        raise ValueError("must be a duration such as 90s, 5m or 1h, at most 366d")
+    return duration_ms
 
 
 def _directory(text: str) -> Path:
@@ -88,12 +99,14 @@ class Setting(NamedTuple):
 SETTINGS: Final = (
     Setting("REDIS_URL", "redis://localhost:6379/0", _url, "a source: where ARK's `peer:*` and `sync_events` live"),
     Setting("ARK_BUS_URL", None, _url, "where the streams live; unset: the embedded server in ARK_STATE_DIR"),
-    Setting("ARK_BASE_PATH", ".", _directory, "holds `data/reasoning_logs.db` and `data/ark.db`"),
+    Setting(
+        "ARK_BASE_PATH", ".", _directory, "holds `data/reasoning_logs.db` and `data/ark.db`; not read by this release"
+    ),
     Setting("ARK_STATE_DIR", ".ark", Path, "the embedded server's append-only file, the node id"),
     Setting("ARK_NODE_ID", None, _name, "this node; unset: made once, kept in ARK_STATE_DIR"),
     Setting("ARK_HTTP_HOST", "127.0.0.1", _name, "address the gateway listens on; without tokens only loopback"),
-    Setting("ARK_HTTP_PORT", "8101", _port, "port the gateway listens on"),
-    Setting("ARK_PARTITIONS", "16", _partitions, "live partitions, fixed for the life of a bus"),
+    Setting("ARK_HTTP_PORT", "8101", _whole(1, 65_535), "port the gateway listens on"),
+    Setting("ARK_PARTITIONS", "16", _whole(1, 1_024), "live partitions, fixed for the life of a bus"),
     Setting("ARK_RETENTION", "1h", _duration_ms, "how long streams keep what was committed"),
     Setting(
         "ARK_SIMULATE",
@@ -101,7 +114,7 @@ SETTINGS: Final = (
         _choice("auto", "fallback", "always", "never"),
         "`auto`: a half that has never been live here; `fallback`: also one down for 30 s; `always`; `never`",
     ),
-    Setting("ARK_SIMULATE_SEED", "1", _partitions, "seed of the simulation, 1 to 1024"),
+    Setting("ARK_SIMULATE_SEED", "1", _whole(0, 999_999_999), "seed of the simulation"),
     Setting("ARK_LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"), "least severity that is logged"),
     Setting("ARK_LOG_FORMAT", "text", _choice("text", "json"), "`text` for people, `json` for machines"),
 )
@@ -144,7 +157,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         except ValueError as error:
             raise SettingsError(setting.name, str(error)) from error
     settings = Settings(**values, origins=origins)  # type: ignore[arg-type]  # parsed by the table above
-    if settings.ark_http_host not in _LOOPBACK:
+    if settings.ark_http_host not in LOOPBACK:
         raise SettingsError("ARK_HTTP_HOST", "must be a loopback address: this release has no access tokens yet")
     return settings
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from honcho.environ import parse_procfile
 
 from processors.runtime.children import Child, Program, spawn
-from processors.runtime.errors import PulseError
+from processors.runtime.errors import SETTING_REFUSED, PulseError
 from processors.runtime.logging import get_logger
 from processors.runtime.restarts import Restarts
 
@@ -73,6 +73,8 @@ class Supervisor:
         self._restarts = Restarts(self._programs, _now_ms())
         # Those that run, or have ended and were not yet taken note of.
         self._children: dict[str, Child] = {}
+        # Names the program that cannot use a setting, as its log says: it would say so again. None while none has.
+        self.refused: str | None = None
 
     async def start_first(self, name: str, ready: Callable[[], Awaitable[bool]], stop: asyncio.Event) -> str | None:
         """Start one program ahead of the others and wait until it is `ready`, or `stop` is set.
@@ -87,10 +89,13 @@ class Supervisor:
         return child.how_it_ended() if child.exit.done() else None
 
     async def keep_running(self, stop: asyncio.Event) -> None:
-        """Start all programs, and again each that ends, until `stop` is set. Cancellation: safe; they run on."""
+        """Start all programs, and again each that ends, until `stop` is set, or one of them refuses a setting.
+
+        Cancellation: safe; they run on.
+        """
         stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait())
         try:
-            while not stop.is_set():
+            while not stop.is_set() and self.refused is None:
                 await self._start_due()
                 exits = [child.exit for child in self._children.values()]
                 await asyncio.wait([stopping, *exits], timeout=self._pause_s(), return_when=asyncio.FIRST_COMPLETED)
@@ -130,6 +135,9 @@ class Supervisor:
         for name, child in list(self._children.items()):
             if child.exit.done():
                 del self._children[name]
+                if child.exit.result() == SETTING_REFUSED:
+                    self.refused = name
+                    return
                 self._ended(name, f"ended: {child.how_it_ended()}")
 
     def _ended(self, name: str, how: str) -> None:

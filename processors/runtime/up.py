@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from processors.runtime.embedded import BUS, EmbeddedServer, last_line
-from processors.runtime.errors import AlreadyRunning, BusError, SettingsError
+from processors.runtime.errors import SETTING_REFUSED, AlreadyRunning, BusError, SettingsError
 from processors.runtime.locks import FileLock, LockTaken
 from processors.runtime.logging import configure_logging, get_logger
 from processors.runtime.output import print_line
@@ -39,7 +39,8 @@ _logger = get_logger("supervisor")
 def up(settings: Settings, procfile: Path = DEFAULT_PROCFILE) -> int:
     """Run the embedded server (unless ARK_BUS_URL is set) and the processes of `procfile` until SIGTERM or SIGINT.
 
-    Returns the exit code: 0, or 130 after a second SIGINT, which kills at once. Must be called in the main thread.
+    Returns the exit code: 0, 3 if a process cannot use a setting, or 130 after a second SIGINT, which kills at once.
+    Must be called in the main thread.
     Raises AlreadyRunning: if another `up` works in the same state directory. Raises PortTaken, SettingsError: if the
     gateway could not listen. Raises BusError: if the embedded server does not start. Raises PulseError: if the
     Procfile cannot be used. Nothing is left running then.
@@ -81,8 +82,12 @@ async def _main(settings: Settings, supervisor: Supervisor, server: EmbeddedServ
             announcing = group.create_task(_announce(settings))
             await supervisor.keep_running(stop)
             announcing.cancel()
+        if supervisor.refused is not None:
+            _logger.error("%s cannot use a setting, as it says above: ending", supervisor.refused)
     finally:
         await supervisor.end_all(hurry)
+    if supervisor.refused is not None:
+        return SETTING_REFUSED
     return INTERRUPTED if hurry.is_set() else 0
 
 

@@ -24,6 +24,7 @@ class Model:
     def __init__(self, events: list[tuple[int, Event]]) -> None:
         self.events = [(arrived, event, self.time_of(arrived, event)) for arrived, event in events]
         self.syncs = [(event, ts) for _, event, ts in self.events if isinstance(event, SyncOut)]
+        self.pairs = [(event, min(ts, at)) for at, event, ts in self.events if isinstance(event, SyncOut)]
 
     @staticmethod
     def time_of(arrived: int, event: Event) -> int:
@@ -31,6 +32,7 @@ class Model:
 
     def roster(self, now: int) -> dict[str, tuple[str, float | None, str | None]]:
         """Known peers: (status, latency, tier)."""
+        # The time of a heartbeat that is dated before the last is that of the last.
         beats: dict[str, list[tuple[int, Heartbeat]]] = defaultdict(list)
         gone: dict[str, int] = {}
         for arrived, event, ts in self.events:
@@ -41,9 +43,8 @@ class Model:
                 known.clear()
                 gone.pop(event.peer, None)
             if isinstance(event, Heartbeat):
-                if not known or ts >= known[-1][0]:
-                    known.append((ts, event))
-                    gone.pop(event.peer, None)
+                known.append((max(ts, known[-1][0]) if known else ts, event))
+                gone.pop(event.peer, None)
             elif known and ts >= known[-1][0]:
                 gone[event.peer] = ts
         return {
@@ -93,7 +94,7 @@ class Model:
 
     def active_syncs(self, now: int) -> int:
         newest: dict[tuple[str, str], int] = {}
-        for event, ts in self.syncs:
+        for event, ts in self.pairs:
             pair = (event.sender, event.target)
             newest[pair] = max(ts, newest.get(pair, 0))
         return sum(in_window(ts, 1_000, 10_000, now) and ts // 1000 * 1000 <= now for ts in newest.values())

@@ -28,7 +28,7 @@ def heard(*said: Said) -> dict[tuple[str, str], tuple[int, SourceState]]:
 
 
 def partial(name: str, *events: Event, now: int = NOW) -> Partial:
-    partition = Partition(name, now)
+    partition = Partition(name, now, 1)
     partition.fold(f"{now}-0", {b"v": b"1", b"d": codec.encode(list(events))}, now)
     return msgspec.json.decode(partition.collect("e", 1, now).partial, type=Partial)
 

@@ -84,7 +84,7 @@ def summary_of(partials: list[Partial], now: int) -> FederationSummary:
 
 def fold_all(history: list[tuple[int, Event]], now: int, count: int = 1) -> FederationSummary:
     """The summary at `now` of `history`, split over `count` partitions as the publisher splits it."""
-    partitions = {str(number): Partition(str(number), START) for number in range(count)}
+    partitions = {str(number): Partition(str(number), START, count) for number in range(count)}
     for arrived, event in history:
         key = event.sender if isinstance(event, SyncOut) else event.peer  # type: ignore[union-attr]
         home = partitions[partition_of(key, count)]
@@ -139,7 +139,7 @@ def test_restores_at_any_points_give_the_same_state_as_one_run(
     now = (history[-1][0] if history else START) + later
     outcomes = []
     for points in (set(), restarts):
-        partition = Partition("0", START)
+        partition = Partition("0", START, 1)
         state: dict[str, bytes] = {}
         roster: dict[str, bytes] = {}
         for index, (arrived, event) in enumerate(history):
@@ -147,7 +147,7 @@ def test_restores_at_any_points_give_the_same_state_as_one_run(
             partition.fold(f"{arrived}-0", entry(event), arrived)
             commit(partition, state, roster, arrived)
             if index in points:
-                partition = Partition("0", arrived)
+                partition = Partition("0", arrived, 1)
                 partition.restore(f"{arrived}-0", {k.encode(): v for k, v in state.items()})
         settle(partition, now)
         partial = commit(partition, state, roster, now)
@@ -162,7 +162,7 @@ def test_an_owner_that_catches_up_comes_to_the_same_as_one_on_time(
     history: list[tuple[int, Event]], later: int
 ) -> None:
     now = (history[-1][0] if history else START) + later
-    late = Partition("0", START)
+    late = Partition("0", START, 1)
     for arrived, event in history:
         late.fold(f"{arrived}-0", entry(event), now)
     settle(late, now)
@@ -171,7 +171,7 @@ def test_an_owner_that_catches_up_comes_to_the_same_as_one_on_time(
 
 
 def test_the_committed_roster_is_what_the_changes_say() -> None:
-    partition = Partition("0", START)
+    partition = Partition("0", START, 1)
     roster: dict[str, PeerRow | None] = {}
     events: list[Event] = [
         Heartbeat(peer="a", ts=START, hostname="A", tier="core", latency_ms=12.5, expires=True),
@@ -194,7 +194,7 @@ def test_the_committed_roster_is_what_the_changes_say() -> None:
 
 
 def test_a_quiet_partition_has_nothing_to_commit() -> None:
-    partition = Partition("0", START)
+    partition = Partition("0", START, 1)
     partition.collect("e", 1, START)
     partition.pass_time(START + 10 * HOUR)
     assert not partition.needs_commit()
@@ -202,7 +202,7 @@ def test_a_quiet_partition_has_nothing_to_commit() -> None:
 
 
 def test_a_peer_goes_offline_without_any_event() -> None:
-    partition = Partition("0", START)
+    partition = Partition("0", START, 1)
     partition.fold(f"{START}-0", entry(Heartbeat(peer="a", ts=START)), START)
     partition.collect("e", 1, START)
     settle(partition, START + 119_999)
@@ -215,7 +215,7 @@ def test_a_peer_goes_offline_without_any_event() -> None:
 
 
 def test_a_batch_of_the_largest_size_fits_whenever_there_is_room() -> None:
-    partition = Partition("0", START)
+    partition = Partition("0", START, 1)
     ts = START
     for round_number in range(8):
         if not partition.has_room():
@@ -230,7 +230,7 @@ def test_a_batch_of_the_largest_size_fits_whenever_there_is_room() -> None:
 
 
 def test_ten_thousand_peers_falling_silent_at_once_are_told_in_bounded_commits() -> None:
-    partition = Partition("0", START)
+    partition = Partition("0", START, 1)
     roster: dict[str, bytes] = {}
     for chunk in range(40):
         beats = [Heartbeat(peer=f"{chunk}-{k}", ts=START) for k in range(MAX_BATCH_EVENTS)]
@@ -262,7 +262,7 @@ def test_a_sync_before_the_first_heartbeat_counts_in_the_integrity() -> None:
 
 
 def test_a_sync_becomes_one_entry_of_the_feed() -> None:
-    partition = Partition("sim", START)
+    partition = Partition("sim", START, 1)
     partition.fold(
         f"{START}-0", entry(SyncOut(ts=START, sender="sim-a", target="sim-b", action="memory_sync", bytes=9)), START
     )
@@ -273,7 +273,7 @@ def test_a_sync_becomes_one_entry_of_the_feed() -> None:
 
 
 def test_rejected_input_and_unreadable_entries_become_dead_letters() -> None:
-    partition = Partition("0", START)
+    partition = Partition("0", START, 1)
     partition.fold(f"{START}-0", entry(Rejected(ts=5, collector="peers", reason="no", excerpt="x")), START)
     partition.fold(f"{START}-1", {b"v": b"1", b"d": b'[{"t":"peer_gone"},1]'}, START)
     partition.fold(f"{START}-2", {b"d": b"\xff"}, START)
@@ -286,8 +286,55 @@ def test_rejected_input_and_unreadable_entries_become_dead_letters() -> None:
     ]
 
 
+def test_an_event_of_another_partition_is_rejected_and_makes_no_second_peer() -> None:
+    partition = Partition("0", START, 16)
+    home = partition_of("stray", 16)
+    assert home != "0"
+    partition.fold(f"{START}-0", entry(Heartbeat(peer="stray", ts=START)), START)
+    work = partition.collect("e", 1, START)
+    assert work.roster == {}
+    [letter] = [msgspec.json.decode(body, type=DeadLetter) for body in work.dead]
+    assert letter.reason == f"belongs into partition {home}"
+    assert "stray" in letter.excerpt
+
+
+def test_an_entry_whose_id_is_of_the_far_future_arrived_now() -> None:
+    partition = Partition("0", START, 1)
+    partition.fold("99999999999999-0", entry(SyncOut(ts=START, sender="a", target="b", ok=True)), START)
+    assert commit(partition, {}, {}, START).federation.late_total == 0
+
+
+def test_a_commit_tells_a_bounded_number_of_events() -> None:
+    partition = Partition("0", START, 1)
+    syncs = [SyncOut(ts=START, sender="a", target="b", ok=True)] * MAX_BATCH_EVENTS
+    folded = 0
+    while partition.has_room():
+        partition.fold(f"{START}-{folded}", entry(*syncs), START)
+        folded += 1
+    assert folded == 4
+    assert len(partition.collect("e", 1, START).feed) == MAX_DIRTY
+
+
+def test_a_heartbeat_dated_before_the_last_is_news_all_the_same() -> None:
+    first = Heartbeat(peer="a", ts=START, status="online", latency_ms=15)
+    found_later = Heartbeat(peer="a", ts=START - 480, status="offline", latency_ms=99)
+    partition = Partition("0", START, 1)
+    partition.fold(f"{START}-0", entry(first, found_later), START)
+    row = partition.collect("e", 1, START).roster["a"]
+    assert row is not None
+    shown = codec.decode_peer(row)
+    assert (shown.status, shown.latency_ms, shown.last_seen) == ("offline", 99, START)
+
+
+def test_a_sender_whose_clock_is_ahead_has_active_syncs() -> None:
+    history = [
+        (at, SyncOut(ts=at + 3_000, sender="a", target="b", ok=True)) for at in range(START, START + 30_000, 1_000)
+    ]
+    assert fold_all([*history], START + 29_500).active_syncs == 1
+
+
 def test_an_entry_of_a_newer_version_is_parked_as_it_came() -> None:
-    partition = Partition("0", START)
+    partition = Partition("0", START, 1)
     newer = {b"v": b"2", b"t": b"events", b"d": b"{}", b"new": b"field"}
     partition.fold(f"{START}-0", newer, START)
     work = partition.collect("e", 1, START)
@@ -295,7 +342,7 @@ def test_an_entry_of_a_newer_version_is_parked_as_it_came() -> None:
 
 
 def test_a_newer_entry_that_is_too_large_to_be_parked_is_a_dead_letter() -> None:
-    partition = Partition("0", START)
+    partition = Partition("0", START, 1)
     partition.fold(f"{START}-0", {b"v": b"2", **{str(k).encode(): b"" for k in range(5_000)}}, START)
     work = partition.collect("e", 1, START)
     assert work.parked == []

@@ -258,6 +258,18 @@ async def test_a_keep_alive_connection_serves_several_requests(gateway: Gateway)
         raw.setblocking(False)
         loop = asyncio.get_running_loop()
         for _ in range(3):
-            await loop.sock_sendall(raw, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            await loop.sock_sendall(raw, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             async with asyncio.timeout(5):
                 assert (await loop.sock_recv(raw, 4096)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8101", "127.0.0.1.evil.example", "[::1", "10.0.0.1"])
+async def test_a_name_of_somebody_else_is_not_answered(http: aiohttp.ClientSession, world: World, host: str) -> None:
+    for path in ("/api/v1/peers", "/ws/federation", "/"):
+        status, body = await get(http, path, headers={"Host": host, "Origin": f"http://{host}"})
+        assert (status, body) == (403, {"error": "Host must be this machine's loopback"})
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8101", "127.0.0.1", "[::1]:8101"])
+async def test_every_name_of_this_machine_is_answered(http: aiohttp.ClientSession, world: World, host: str) -> None:
+    assert (await get(http, "/api/v1/peers", headers={"Host": host}))[0] == 200

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from processors.gateway.roster import ZERO
-from processors.gateway.state import MAX_FRESH_SYNCS, MAX_SOURCES, MAX_SYNCS, Mesh
-from schemas.metrics import SOURCE_TIMEOUT_MS, Origin
+from processors.gateway.state import MAX_FRESH_SYNCS, MAX_SYNCS, Mesh
+from schemas.metrics import MAX_SOURCES, SOURCE_TIMEOUT_MS, Origin
 from tests.gateway.support import NOW, row, source, summary, sync
 
 

@@ -140,6 +140,36 @@ async def test_rejected_input_of_all_partitions_is_gathered_once(bus: Bus, serve
     assert sorted(codec.decode_dead(fields).rejected_by for _, fields in letters) == sorted(f"c{k}" for k in range(50))
 
 
+async def test_foreign_entries_in_streams_of_ours_are_passed_over(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    foreign = [streams.feed_key("3"), streams.dead_key("4"), streams.partials_key("5"), streams.SOURCES]
+    for stream in foreign:
+        await bus.client.xadd(stream, {"foo": "bar"})
+    await say_live(bus)
+    for stream in foreign:
+        await bus.client.xadd(stream, {"foo": "bar"})
+    async with aggregating(server_url):
+        await sender.publish(SourceBatch("1", list(traffic(bus.clock.now_ms(), 20))))
+        await summary_when(bus, lambda s: s.sync_events_total == 20 and s.source == "live")
+        async with asyncio.timeout(10):
+            while len(await entries_of(bus, streams.FEED_SYNC)) < 20:
+                await bus.read_many({streams.FEED_SYNC: "$"}, block_ms=50)
+
+
+async def test_a_server_that_refuses_writes_for_a_while_costs_nothing(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    async with aggregating(server_url):
+        await sender.publish(SourceBatch("1", list(traffic(bus.clock.now_ms(), 10))))
+        await summary_when(bus, lambda s: s.heartbeats_total == 10)
+        await sender.publish(SourceBatch("2", list(traffic(bus.clock.now_ms(), 10))))
+        await bus.client.config_set("min-replicas-to-write", "1")
+        await asyncio.sleep(0.7)
+        await bus.client.config_set("min-replicas-to-write", "0")
+        await sender.publish(SourceBatch("3", list(traffic(bus.clock.now_ms(), 10))))
+        summary = await summary_when(bus, lambda s: (s.heartbeats_total or 0) >= 30)
+    assert summary.heartbeats_total == 30
+
+
 async def test_roster_and_changes_say_the_same(bus: Bus, server_url: str) -> None:
     sender = await publisher(bus)
     async with aggregating(server_url):

@@ -3,7 +3,10 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,8 @@ import pytest
 import redis
 
 from tests.stack import Stack, running_stack, wait_for
+
+ARK_PULSE = Path(sys.executable).parent / "ark-pulse"
 
 
 @pytest.fixture
@@ -131,6 +136,34 @@ def test_a_killed_bus_comes_back_with_what_it_held(live: tuple[Stack, redis.Redi
     after = stack.federation(lambda s: s.get("sync_events_total", 0) >= 110 and s["source"] == "live", 20)
     assert after["sync_events_total"] == 110
     assert after["epoch"] != before["epoch"]
+
+
+def test_a_full_bus_holds_back_and_goes_on_where_it_was(live: tuple[Stack, redis.Redis]) -> None:
+    stack, ark = live
+    put_sync(ark)
+    stack.federation(lambda s: s.get("sync_events_total") == 1)
+    before = stack.processes()
+    with stack.bus() as bus:
+        bus.config_set("maxmemory", "1")
+        for _ in range(200):
+            put_sync(ark)
+        time.sleep(2)
+        bus.config_set("maxmemory", "1gb")
+    summary = stack.federation(lambda s: s.get("sync_events_total", 0) >= 201)
+    assert (summary["sync_events_total"], summary["sync_bytes_total"]) == (201, 201 * 1_024)
+    assert stack.processes() == before, "no process ended"
+
+
+def test_the_address_of_the_bus_serves_redis_cli(live: tuple[Stack, redis.Redis]) -> None:
+    client = shutil.which("redis-cli")
+    if client is None:
+        pytest.skip("variant redis-cli: Debian's redis-tools is not installed")
+    stack, _ = live
+    url = subprocess.run([ARK_PULSE, "bus", "url"], env=stack.environment, capture_output=True, text=True, check=True)
+    command = [client, "-u", url.stdout.strip(), "XREVRANGE", "ark:metrics:federation", "+", "-", "COUNT", "1"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "AUTH failed" not in answer.stderr
+    assert '"network_health"' in answer.stdout or '"total_peers"' in answer.stdout
 
 
 def test_redis_that_vanishes_leaves_its_last_values_marked_stale_and_heals(tmp_path: Path) -> None:

@@ -140,6 +140,21 @@ def test_a_taken_port_is_an_error_that_names_the_setting(make_up: MakeUp) -> Non
     assert up.pids("one") == []
 
 
+def test_a_setting_that_a_process_cannot_use_ends_up_with_code_3(make_up: MakeUp, server_url: str) -> None:
+    up = make_up()
+    up.procfile.write_text("aggregators: ark-pulse run aggregators\n")
+    with redis.Redis.from_url(server_url) as client:
+        client.flushall()
+        client.set("ark:partitions", 8)
+        up.environment["ARK_BUS_URL"] = server_url
+        up.start()
+        assert up.process is not None
+        assert up.process.wait(10) == 3
+        client.flushall()
+    assert "ARK_PARTITIONS is 16, but this bus was made with 8" in up.errors
+    assert "aggregators cannot use a setting, as it says above: ending" in up.errors
+
+
 def test_a_second_up_in_the_same_state_directory_is_refused(make_up: MakeUp) -> None:
     first = make_up(one="plain").start().ready()
     second = subprocess.run(

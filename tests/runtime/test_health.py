@@ -2,7 +2,6 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -94,13 +93,6 @@ async def test_a_source_that_refuses_config_is_a_warning(redis_client: Redis, se
     found = await _examine(None, REDIS_URL=server_url.replace("redis://", "redis://limited:pw@"))
     await redis_client.acl_deluser("limited")
     assert found["notifications"].text == "the server refuses CONFIG, so changes are found by scanning"
-
-
-async def test_absent_databases_are_named(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "ark.db").touch()
-    found = (await _examine(None, ARK_BASE_PATH=str(tmp_path)))["databases"]
-    assert (found.level, found.text) == ("warning", f"{tmp_path / 'data'} has no reasoning_logs.db")
 
 
 async def test_a_port_of_another_program_is_trouble() -> None:

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Become the one writer of a partition or of a merged stream, if nobody else is.
 --
 -- KEYS  1 meta hash

@@ -61,43 +61,53 @@ local function before(a, b)
 end
 redis.call('XTRIM', KEYS[2], 'MINID', '~', before(kept, ARGV[4]) and kept or ARGV[4])
 
-local function remove(key, span)
-  for i = span[1], span[1] + span[2] - 1 do
-    redis.call('HDEL', key, ARGV[i])
+-- Streams that this commit adds to are cut to their age and their size first.
+local function bound(key, age_ms, bytes)
+  redis.call('XTRIM', key, 'MINID', '~', string.format('%d', math.max(0, ms - age_ms)))
+  if (redis.call('MEMORY', 'USAGE', key) or 0) > bytes then
+    redis.call('XTRIM', key, 'MAXLEN', math.floor(redis.call('XLEN', key) / 2))
   end
 end
-local function set(key, span)
-  for i = span[1], span[1] + 2 * span[2] - 1, 2 do
-    redis.call('HSET', key, ARGV[i], ARGV[i + 1])
+local week = 7 * 24 * 3600 * 1000
+if ARGV[8] ~= '' then
+  bound(KEYS[5], 120000, 8388608)
+end
+if feed[2] > 0 then
+  bound(KEYS[7], tonumber(ARGV[5]), 4194304)
+end
+if dead[2] > 0 then
+  bound(KEYS[8], week, 1048576)
+end
+if parked_count > 0 then
+  bound(KEYS[9], week, 2097152)
+end
+
+-- A call for some hundred fields costs a third of a call for each; one `unpack` takes some thousand at most.
+local function change(command, key, first, last)
+  for i = first, last, 1000 do
+    redis.call(command, key, unpack(ARGV, i, math.min(i + 999, last)))
   end
 end
-remove(KEYS[3], state_removals)
-set(KEYS[3], state_sets)
-remove(KEYS[4], row_removals)
-set(KEYS[4], row_sets)
+change('HDEL', KEYS[3], state_removals[1], state_removals[1] + state_removals[2] - 1)
+change('HSET', KEYS[3], state_sets[1], state_sets[1] + 2 * state_sets[2] - 1)
+change('HDEL', KEYS[4], row_removals[1], row_removals[1] + row_removals[2] - 1)
+change('HSET', KEYS[4], row_sets[1], row_sets[1] + 2 * row_sets[2] - 1)
 
 local epoch = meta[6]
 if ARGV[8] ~= '' then
-  redis.call('XADD', KEYS[5], 'MINID', '~', string.format('%d', ms - 120000), id, 'v', '1', 't', 'roster',
-    'ts', ARGV[6], 'e', epoch, 'prev', meta[5] or '0-0', 'd', ARGV[8])
+  redis.call('XADD', KEYS[5], id, 'v', '1', 't', 'roster', 'ts', ARGV[6], 'e', epoch, 'prev', meta[5] or '0-0',
+    'd', ARGV[8])
   redis.call('HSET', KEYS[1], 'changes_id', id)
 end
 redis.call('XADD', KEYS[6], 'MAXLEN', '~', '16', id, 'v', '1', 't', 'partial', 'ts', ARGV[6], 'e', epoch, 'd', ARGV[7])
-
--- Feed and dead letters have an entry each: the commit's n, counted on, keeps their order and their time.
-local function add(key, span, kind, most)
-  for i = span[1], span[1] + span[2] - 1 do
-    redis.call('XADD', key, 'MAXLEN', '~', most, '*', 'v', '1', 't', kind, 'ts', ARGV[6], 'd', ARGV[i])
-  end
+for i = feed[1], feed[1] + feed[2] - 1 do
+  redis.call('XADD', KEYS[7], '*', 'v', '1', 't', 'sync', 'ts', ARGV[6], 'd', ARGV[i])
 end
-add(KEYS[7], feed, 'sync', '10000')
-add(KEYS[8], dead, 'dead', '1000')
+for i = dead[1], dead[1] + dead[2] - 1 do
+  redis.call('XADD', KEYS[8], '*', 'v', '1', 't', 'dead', 'ts', ARGV[6], 'd', ARGV[i])
+end
 for _, span in ipairs(parked) do
-  local entry = {}
-  for i = span[1], span[1] + 2 * span[2] - 1 do
-    entry[#entry + 1] = ARGV[i]
-  end
-  redis.call('XADD', KEYS[9], 'MAXLEN', '~', '10000', '*', unpack(entry))
+  redis.call('XADD', KEYS[9], '*', unpack(ARGV, span[1], span[1] + 2 * span[2] - 1))
 end
 
 redis.call('HSET', KEYS[1], 'n', n, 'pos', ARGV[4], 'last_ms', string.format('%d', ms))

@@ -17,6 +17,12 @@ if actual ~= ARGV[2] then
   return {'CONFLICT', actual, now}
 end
 
+local sets = tonumber(ARGV[7])
+local removals = tonumber(ARGV[8 + 2 * sets])
+if #ARGV ~= 8 + 2 * sets + removals then
+  return redis.error_reply('publish: digests do not add up')
+end
+
 local body = ARGV[6]
 if body ~= '' then
   local limit = tonumber(ARGV[4])
@@ -32,12 +38,6 @@ if body ~= '' then
       return {'FULL', used, now}
     end
   end
-end
-
-local sets = tonumber(ARGV[7])
-local removals = tonumber(ARGV[8 + 2 * sets])
-if #ARGV ~= 8 + 2 * sets + removals then
-  return redis.error_reply('publish: digests do not add up')
 end
 
 local id = ''

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Keep leases, or give them back.
 --
 -- KEYS  meta hashes: any of one server, of one slot on a cluster
