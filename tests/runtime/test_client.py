@@ -185,7 +185,7 @@ def test_json_of_a_stream_that_begins_again_has_the_error() -> None:
 
 
 async def test_an_outage_is_told_once_until_the_bus_answers_again(server: Server) -> None:
-    async with aclosing(follow(server.url, DEAD)) as items:
+    async with asyncio.timeout(20), aclosing(follow(server.url, DEAD, from_start=True)) as items:
         waiting = asyncio.ensure_future(anext(items))
         await asyncio.to_thread(server.kill)
         assert isinstance(await waiting, Outage)
