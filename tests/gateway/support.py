@@ -187,7 +187,7 @@ async def never_reading(url: str) -> socket.socket:
     await loop.sock_connect(raw, (host, int(port)))
     await loop.sock_sendall(
         raw,
-        b"GET /ws/federation HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"GET /ws/federation HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     )
     assert (await loop.sock_recv(raw, 12)) == b"HTTP/1.1 101"
