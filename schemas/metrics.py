@@ -104,6 +104,8 @@ class FederationPartial(Struct, frozen=True, kw_only=True):
     # Newest fact of each group; None before the first.
     peers_as_of: int | None
     sync_as_of: int | None
+    # What a bound left out of the windows: peers, and pairs.
+    overflow_total: int = 0
 
 
 class Partial(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -165,6 +167,7 @@ class FederationSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sync_failures_total: int | None = None
     late_total: int | None = None
     future_total: int | None = None
+    overflow_total: int | None = None
     # When the totals began.
     since: int | None = None
 

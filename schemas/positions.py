@@ -7,13 +7,13 @@ is opaque to clients: they give back what they got.
 
 import base64
 import binascii
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from schemas.errors import BadPosition
 
-__all__ = ["Position", "decode_position", "encode_position", "entry_n"]
+__all__ = ["ZERO", "EntryId", "Position", "decode_position", "encode_position", "entry_id", "entry_text"]
 
 _MAX_TEXT = 16_384
 _decoder = msgspec.json.Decoder(dict[str, tuple[str, int]])
@@ -24,6 +24,19 @@ class Position(NamedTuple):
 
     epoch: str
     n: int
+
+
+class EntryId(NamedTuple):
+    """A stream entry's id."""
+
+    # Milliseconds since the epoch, by the server.
+    ms: int
+    # The commit's number in streams that commits write, else what tells entries of one millisecond apart.
+    n: int
+
+
+ZERO: Final = EntryId(0, 0)
+"""Before every entry."""
 
 
 def encode_position(positions: dict[str, Position]) -> str:
@@ -46,6 +59,14 @@ def decode_position(text: str) -> dict[str, Position]:
     return {stream: Position(epoch, n) for stream, (epoch, n) in pairs.items()}
 
 
-def entry_n(entry_id: bytes) -> int:
-    """The commit number in an entry id `<ms>-<n>`."""
-    return int(entry_id.partition(b"-")[2])
+def entry_id(text: bytes | str) -> EntryId:
+    """The id in `<ms>-<n>`, comparable. Raises BadPosition: if it is none."""
+    ms, _, n = (text if isinstance(text, str) else text.decode("ascii", "replace")).partition("-")
+    if not (ms.isascii() and ms.isdigit() and n.isascii() and n.isdigit() and len(text) <= 41):
+        raise BadPosition("an entry id is not <ms>-<n>")
+    return EntryId(int(ms), int(n))
+
+
+def entry_text(entry: EntryId) -> str:
+    """The text of an id, as Redis takes it."""
+    return f"{entry.ms}-{entry.n}"

@@ -21,7 +21,7 @@ _SLICE: Final = 500
 async def read_state(bus: Bus, partition: str) -> AsyncIterator[dict[bytes, bytes]]:
     """The committed state in slices of some hundred fields. Raises redis-py's errors. Cancellation: safe.
 
-    A field that is in two slices has the same value in both: only the owner writes, and it is busy reading.
+    A field may be in two slices, as HSCAN has it; its value is then the same in both, because only the owner writes.
     """
     cursor = 0
     while True:

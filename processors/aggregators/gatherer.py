@@ -6,6 +6,7 @@ from typing import Final, cast
 from processors.aggregators.merged import APPEND_INTERVAL_S, MergedWriter
 from processors.aggregators.ownership import Grant
 from processors.runtime.bus import Bus, Entry
+from schemas.positions import entry_id
 
 __all__ = ["Gatherer"]
 
@@ -50,6 +51,6 @@ class Gatherer(MergedWriter):
     @staticmethod
     def _bodies(found: dict[str, list[Entry]]) -> list[bytes]:
         entries = [entry for partition in found.values() for entry in partition]
-        entries.sort(key=lambda entry: tuple(int(part) for part in entry[0].split(b"-")))
+        entries.sort(key=lambda entry: entry_id(entry[0]))
         # A foreign entry has no body to pass on, and is passed over.
         return [fields[b"d"] for _, fields in entries if b"d" in fields]

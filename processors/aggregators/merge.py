@@ -128,6 +128,7 @@ def _sync(parts: Sequence[FederationPartial], now: int) -> dict[str, Any]:
         "sync_bytes_total": sum(part.sync_bytes_total for part in parts),
         "sync_failures_total": sum(part.sync_failures_total for part in parts),
         "late_total": sum(part.late_total for part in parts),
+        "overflow_total": sum(part.overflow_total for part in parts),
     }
 
 

@@ -11,6 +11,7 @@ from processors.runtime.logging import get_logger
 from schemas import codec, streams
 from schemas.errors import SchemaError
 from schemas.metrics import MAX_SOURCES, Partial, SourceState
+from schemas.positions import entry_id
 
 __all__ = ["FederationMerger"]
 
@@ -77,10 +78,10 @@ class FederationMerger(MergedWriter):
             return
         self._positions[key] = entries[-1][0].decode()
         # Each partial is whole, only the newest counts; of the sources each has its own word.
-        for entry_id, fields in entries if key == streams.SOURCES else entries[-1:]:
+        for text, fields in entries if key == streams.SOURCES else entries[-1:]:
             try:
                 if key == streams.SOURCES:
-                    self._hear(int(entry_id.partition(b"-")[0]), codec.decode_source(fields))
+                    self._hear(entry_id(text).ms, codec.decode_source(fields))
                 else:
                     self._partials[self._partitions[key]] = codec.decode_partial(fields)
             except SchemaError as error:

@@ -16,8 +16,8 @@ __all__ = ["LEASE_MS", "RENEW_MS", "Fenced", "Grant", "acquire", "new_owner", "r
 LEASE_MS: Final = 1_000
 """How long a lease lasts without being renewed."""
 
-RENEW_MS: Final = 300
-"""How often it is renewed: two renewals may be lost."""
+RENEW_MS: Final = 400
+"""How often it is renewed: one renewal may be lost."""
 
 _ACQUIRE: Final = Script("acquire")
 _RENEW: Final = Script("renew")

@@ -17,6 +17,7 @@ from schemas import codec
 from schemas.errors import MalformedEntry, NewerVersion
 from schemas.events import MAX_BATCH_EVENTS, MAX_EXCERPT, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
 from schemas.metrics import DeadLetter, FederationPartial, Origin, Partial, SyncRecord
+from schemas.positions import entry_id
 from schemas.streams import SIMULATED, partition_of
 
 __all__ = ["MAX_DIRTY", "Commit", "Partition"]
@@ -116,6 +117,8 @@ class Partition:
                     self._ledger.rates.rows[int(key)] = _decode_row(encoded)
                 case "totals":
                     self._totals = _decode_totals(encoded)
+                    if self._totals.format > _FORMAT:
+                        raise msgspec.ValidationError(f"format {self._totals.format} is of a newer release")
                     self._ledger.totals = self._totals.sync
 
     @property
@@ -133,13 +136,13 @@ class Partition:
         rows = len(roster.changed_rows) + len(roster.left) + len(roster.changed_state)
         return rows + len(ledger.changed_windows) + len(ledger.changed_seconds) + 1
 
-    def fold(self, entry_id: str, fields: Mapping[bytes, bytes], now: int) -> None:
-        """Fold one stream entry. What cannot be read becomes a dead letter, or is parked."""
+    def fold(self, position: str, fields: Mapping[bytes, bytes], now: int) -> None:
+        """Fold the stream entry of the id `position`. What cannot be read becomes a dead letter, or is parked."""
         self._advance(now)
-        self._position = entry_id
+        self._position = position
         self._moved = True
         # A foreign producer may name an id of its own; it arrived now at the latest.
-        arrived = min(int(entry_id.partition("-")[0]), self._now)
+        arrived = min(entry_id(position).ms, self._now)
         try:
             batch = codec.decode_events(fields)
         except NewerVersion as error:
@@ -298,6 +301,7 @@ class Partition:
                 sync_failures_total=ledger.totals.failures,
                 late_total=ledger.totals.late,
                 future_total=self._totals.future,
+                overflow_total=ledger.totals.overflow,
                 peers_as_of=self._totals.peers_as_of,
                 sync_as_of=ledger.totals.as_of,
             ),

@@ -93,7 +93,9 @@ class Roster:
         self._deadlines = Deadlines()
 
     def restore(self, peer_id: str, encoded: bytes) -> None:
-        """Take back a peer from its committed state. Raises msgspec.DecodeError: if it is not one of ours."""
+        """Take back a peer from its committed state, once. Raises msgspec.DecodeError: if it is not one of ours."""
+        if peer_id in self.peers:
+            return
         peer = self.peers[peer_id] = _decode(encoded)
         self._count(peer.status, peer.latency_us, 1)
         # It is looked at as soon as time may act: its status may be of long ago.

@@ -9,12 +9,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from processors.aggregators.checkpoint import commit, read_state
 from processors.aggregators.ownership import Fenced, Grant
 from processors.aggregators.partition import Partition
 from processors.runtime.bus import Bus, Entry, Subscription
 from processors.runtime.connection import BUS_FAILURES
 from schemas import streams
+from schemas.positions import entry_id
 
 __all__ = ["PartitionRunner"]
 
@@ -53,8 +56,13 @@ class PartitionRunner:
         """
         self._grant, self._on_lost = grant, on_lost
         self._partition = partition = Partition(self._name, self._bus.clock.now_ms(), self._count)
-        async for fields in read_state(self._bus, self._name):
-            partition.restore(grant.position, fields)
+        try:
+            async for fields in read_state(self._bus, self._name):
+                partition.restore(grant.position, fields)
+        except msgspec.DecodeError as error:
+            # A foreign hand was in it: this partition stands still until it is mended, the others do not.
+            self._lose(f"the state of partition {self._name} cannot be read: {error}")
+            return
         waiting = await self._bus.newest(streams.events_key(self._name))
         self._backlog = waiting[0].decode() if waiting else None
         try:
@@ -91,10 +99,10 @@ class PartitionRunner:
         if self._on_lost is None or partition is None:
             return
         try:
-            for entry_id, fields in entries:
+            for text, fields in entries:
                 if not partition.has_room():
                     await self._commit()
-                partition.fold(entry_id.decode(), fields, self._bus.clock.now_ms())
+                partition.fold(text.decode(), fields, self._bus.clock.now_ms())
             if self._caught_up():
                 if not partition.has_room():
                     await self._commit()
@@ -110,7 +118,7 @@ class PartitionRunner:
     def _caught_up(self) -> bool:
         """Whether all entries that waited at the start are folded."""
         assert self._partition is not None
-        if self._backlog is not None and _order(self._partition.position) >= _order(self._backlog):
+        if self._backlog is not None and entry_id(self._partition.position) >= entry_id(self._backlog):
             self._backlog = None
         return self._backlog is None
 
@@ -145,9 +153,3 @@ class PartitionRunner:
         on_lost, self._on_lost = self._on_lost, None
         if on_lost is not None:
             on_lost(why)
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    """An entry id as what it is compared by."""
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence)

@@ -98,7 +98,9 @@ class SyncLedger:
         self._deadlines = Deadlines()
 
     def restore_window(self, peer_id: str, encoded: bytes) -> None:
-        """Take back a peer's window. Raises msgspec.DecodeError: if it is not one of ours."""
+        """Take back a peer's window, once. Raises msgspec.DecodeError: if it is not one of ours."""
+        if peer_id in self._windows:
+            return
         stored = _decode(encoded)
         self._windows[peer_id] = window = _Window(RatioWindow(stored.ratio), stored.pairs)
         for ts in stored.pairs.values():

@@ -15,6 +15,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, ResponseEr
 from processors.client.items import BeginsAgain, Decoder, Item, Outage, Received, Unreadable
 from processors.runtime.connection import CONNECTION_FAILURES, open_client
 from schemas.errors import SchemaError
+from schemas.positions import entry_id
 
 __all__ = ["follow"]
 
@@ -86,12 +87,7 @@ async def _top(client: Redis, stream: str) -> str:
 
 def _ahead(positions: Mapping[str, str], tops: Mapping[str, str]) -> list[str]:
     """The streams whose newest id is before our position: an XREAD from there would be silent for ever."""
-    return [name for name, top in tops.items() if _parts(top) < _parts(positions[name])]
-
-
-def _parts(entry_id: str) -> tuple[int, int]:
-    ms, _, n = entry_id.partition("-")
-    return int(ms), int(n)
+    return [name for name, top in tops.items() if entry_id(top) < entry_id(positions[name])]
 
 
 def _read(answer: _Answer, decoders: Mapping[str, Decoder]) -> Iterator[Received | Unreadable]:

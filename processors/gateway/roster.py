@@ -6,33 +6,14 @@ names. Ordering: as committed, per partition.
 
 import heapq
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from schemas.errors import MalformedEntry
 from schemas.metrics import PeerRow, RosterChange
+from schemas.positions import ZERO, EntryId
 
-__all__ = ["ZERO", "EntryId", "RecentPeers", "Roster", "entry_id", "entry_text"]
-
-EntryId: TypeAlias = tuple[int, int]
-"""An entry's id `<ms>-<n>`, comparable."""
-
-ZERO: Final[EntryId] = (0, 0)
-"""Before every entry."""
+__all__ = ["RecentPeers", "Roster"]
 
 _RecencyKey: TypeAlias = tuple[int, str]
-
-
-def entry_id(text: bytes) -> EntryId:
-    """The id in `<ms>-<n>`. Raises MalformedEntry: if it is none."""
-    ms, _, n = text.partition(b"-")
-    if not (ms.isdigit() and n.isdigit() and len(text) <= 41):
-        raise MalformedEntry("an entry id is not <ms>-<n>")
-    return int(ms), int(n)
-
-
-def entry_text(entry: EntryId) -> str:
-    """The text of an id, as Redis takes it."""
-    return f"{entry[0]}-{entry[1]}"
 
 
 class Roster:

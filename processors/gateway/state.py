@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from processors.gateway.roster import EntryId, RecentPeers, Roster
+from processors.gateway.roster import RecentPeers, Roster
 from schemas import streams
 from schemas.frames import MAX_LEGACY_PEERS
 from schemas.metrics import (
@@ -25,6 +25,7 @@ from schemas.metrics import (
     SyncRecord,
     worst,
 )
+from schemas.positions import EntryId
 
 __all__ = ["MAX_FRESH_SYNCS", "MAX_SYNCS", "Group", "HeardSource", "Mesh", "View", "World"]
 

@@ -11,14 +11,15 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from processors.gateway.roster import ZERO, EntryId, Roster, entry_id, entry_text
+from processors.gateway.roster import Roster
 from processors.gateway.state import MAX_SYNCS, Mesh
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
-from schemas.errors import MalformedEntry, SchemaError
+from schemas.errors import BadPosition, MalformedEntry, SchemaError
 from schemas.metrics import MAX_SOURCES, PeerRow, RosterChange
+from schemas.positions import ZERO, EntryId, entry_id, entry_text
 
 __all__ = ["CHECK_MS", "Tail"]
 
@@ -233,5 +234,5 @@ def _text(value: bytes | None) -> str | None:
 def _id_or_zero(value: bytes | None) -> EntryId:
     try:
         return ZERO if value is None else entry_id(value)
-    except MalformedEntry:
+    except BadPosition:
         return ZERO  # a foreign hand was in the meta; the hash is read whole in any case

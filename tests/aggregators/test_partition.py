@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from processors.aggregators.merge import merge_federation
 from processors.aggregators.partition import MAX_DIRTY, Partition
+from processors.aggregators.sync import MAX_PAIRS
 from schemas import codec
 from schemas.events import MAX_BATCH_EVENTS, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
 from schemas.metrics import DeadLetter, FederationSummary, Partial, PeerRow, SourceState, SyncRecord
@@ -156,6 +157,21 @@ def test_restores_at_any_points_give_the_same_state_as_one_run(
     assert outcomes[0] == outcomes[1]
 
 
+@settings(max_examples=40, deadline=None)
+@given(histories())
+def test_state_that_is_read_in_slices_that_overlap_counts_once(history: list[tuple[int, Event]]) -> None:
+    now = history[-1][0] if history else START
+    first = Partition("0", START, 1)
+    state: dict[str, bytes] = {}
+    for arrived, event in history:
+        first.fold(f"{arrived}-0", entry(event), now)
+        commit(first, state, {}, now)
+    second = Partition("0", now, 1)
+    for _ in range(2):
+        second.restore(f"{now}-0", {name.encode(): value for name, value in state.items()})
+    assert commit(second, {}, {}, now).federation == commit(first, {}, {}, now).federation
+
+
 @settings(max_examples=80, deadline=None)
 @given(histories(), st.integers(0, 400_000))
 def test_an_owner_that_catches_up_comes_to_the_same_as_one_on_time(
@@ -259,6 +275,18 @@ def test_a_sync_before_the_first_heartbeat_counts_in_the_integrity() -> None:
     heard = (START + 1, Heartbeat(peer="a", ts=START + 1, tier="core"))
     assert fold_all([failed, heard], START + 2).data_integrity == 0
     assert fold_all([heard, failed], START + 2).data_integrity == 0
+
+
+def test_a_peer_of_more_targets_than_the_bound_counts_in_totals_and_says_so() -> None:
+    syncs = [(START, SyncOut(ts=START, sender="hub", target=f"t{number}", ok=True)) for number in range(MAX_PAIRS + 7)]
+    summary = fold_all([*syncs], START)
+    assert (summary.active_syncs, summary.overflow_total) == (MAX_PAIRS, 7)
+    assert summary.sync_events_total == MAX_PAIRS + 7
+
+
+def test_state_of_a_newer_release_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="format 2 is of a newer release"):
+        Partition("0", START, 1).restore("0-0", {b"totals": b"[2, 0]"})
 
 
 def test_a_sync_becomes_one_entry_of_the_feed() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from processors.gateway.fanout import text_frame
 from processors.runtime.bus import Bus
+from schemas.positions import EntryId
 from tests.gateway.support import (
     Gateway,
     eventually,
@@ -37,7 +38,7 @@ def fill(gateway: Gateway, now: int, peers: int = 400) -> None:
     for group in ("peers", "sync"):
         gateway.mesh.hear(now, source(group))
     rows = {f"p{number}": row(f"p{number}", hostname="h" * 200) for number in range(peers)}
-    gateway.mesh.live.load("0", "e", (0, 1), rows)
+    gateway.mesh.live.load("0", "e", EntryId(0, 1), rows)
     gateway.mesh.hold(summary(network_health=0.0))
     gateway.broadcast.note_change()
 

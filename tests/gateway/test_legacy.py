@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from processors.gateway.legacy import MAX_PEER_BYTES, MAX_TICK_BYTES, LegacyFrames
-from processors.gateway.roster import ZERO
 from processors.gateway.state import Mesh
 from schemas.metrics import PeerRow
+from schemas.positions import ZERO, EntryId
 from tests.gateway.support import NOW, row, source, summary, sync
 
 FULL: dict[str, Any] = {
@@ -109,13 +109,13 @@ def test_a_peers_status_is_said_in_arks_words(status: str, said: str) -> None:
 @pytest.mark.parametrize(("ok", "said"), [(None, "active"), (True, "complete"), (False, "error")])
 def test_a_syncs_status_is_said_in_arks_words(ok: bool | None, said: str) -> None:
     mesh = mesh_of()
-    mesh.add_sync((1, 1), sync(ok=ok), fresh=False)
+    mesh.add_sync(EntryId(1, 1), sync(ok=ok), fresh=False)
     assert whole(mesh)["sync_traffic"][0]["status"] == said
 
 
 def test_a_sync_names_its_source_action_and_bytes() -> None:
     mesh = mesh_of()
-    mesh.add_sync((1, 1), sync("alpha", action="identity_sync", bytes=7, ts=NOW - 1), fresh=False)
+    mesh.add_sync(EntryId(1, 1), sync("alpha", action="identity_sync", bytes=7, ts=NOW - 1), fresh=False)
     expected = {"timestamp": NOW - 1, "peer": "alpha", "action": "identity_sync", "status": "complete", "bytes": 7}
     assert whole(mesh)["sync_traffic"] == [expected]
 
@@ -123,7 +123,7 @@ def test_a_sync_names_its_source_action_and_bytes() -> None:
 def test_the_traffic_is_the_last_ten_syncs_oldest_first() -> None:
     mesh = mesh_of()
     for number in range(15):
-        mesh.add_sync((1, number), sync(str(number), ts=NOW + number), fresh=False)
+        mesh.add_sync(EntryId(1, number), sync(str(number), ts=NOW + number), fresh=False)
     assert [each["peer"] for each in whole(mesh)["sync_traffic"]] == [str(number) for number in range(5, 15)]
 
 
@@ -146,7 +146,7 @@ def test_markup_of_a_peer_is_escaped(field: str) -> None:
 @pytest.mark.parametrize("field", ["peer", "action"])
 def test_markup_of_a_sync_is_escaped(field: str) -> None:
     mesh = mesh_of()
-    mesh.add_sync((1, 1), sync("<b>", action="<b>"), fresh=False)
+    mesh.add_sync(EntryId(1, 1), sync("<b>", action="<b>"), fresh=False)
     assert whole(mesh)["sync_traffic"][0][field] == "&lt;b&gt;"
 
 
@@ -209,7 +209,7 @@ def test_a_tick_in_which_nothing_changed_sends_nothing() -> None:
 def test_a_changed_roster_calls_for_a_peer_update() -> None:
     mesh = mesh_of(row("a"), **FULL)
     frames = settled(mesh)
-    mesh.live.apply("0", (1, 1), "e", ZERO, {"b": row("b")})
+    mesh.live.apply("0", EntryId(1, 1), "e", ZERO, {"b": row("b")})
     assert kinds(frames.changes(mesh.view(NOW), [], NOW)) == ["peer_update"]
 
 
@@ -223,7 +223,7 @@ def test_a_changed_value_calls_for_a_health_update() -> None:
 def test_a_new_sync_calls_for_a_sync_event_with_it() -> None:
     mesh = mesh_of(row("a"), **FULL)
     frames = settled(mesh)
-    mesh.add_sync((1, 1), sync("alpha"), fresh=True)
+    mesh.add_sync(EntryId(1, 1), sync("alpha"), fresh=True)
     [frame] = frames.changes(mesh.view(NOW), mesh.live.take_fresh(), NOW)
     answer = json.loads(frame)
     assert answer["type"] == "sync_event"
@@ -235,7 +235,7 @@ def test_every_new_sync_has_its_own_frame_with_the_whole_state() -> None:
     mesh = mesh_of(row("a"), **FULL)
     frames = settled(mesh)
     for number in range(3):
-        mesh.add_sync((1, number), sync(str(number)), fresh=True)
+        mesh.add_sync(EntryId(1, number), sync(str(number)), fresh=True)
     answers = [json.loads(frame) for frame in frames.changes(mesh.view(NOW), mesh.live.take_fresh(), NOW)]
     assert [each["event"]["peer"] for each in answers] == ["0", "1", "2"]
     assert all(each["network_health"] == 75 and each["peers"] for each in answers)
@@ -245,7 +245,7 @@ def test_a_tick_stays_within_its_byte_bound() -> None:
     evil = '"' * 250
     mesh = mesh_of(*(row(f"{number:03}{evil}", hostname=evil) for number in range(500)))
     for number in range(10):
-        mesh.add_sync((1, number), sync(str(number)), fresh=True)
+        mesh.add_sync(EntryId(1, number), sync(str(number)), fresh=True)
     frames = LegacyFrames().changes(mesh.view(NOW), mesh.live.take_fresh(), NOW)
     assert sum(map(len, frames)) <= MAX_TICK_BYTES
 

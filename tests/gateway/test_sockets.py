@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from processors.runtime.bus import Bus
+from schemas.positions import EntryId
 from tests.gateway.support import Gateway, World, eventually, frame_where, row, running_gateway, source, summary, sync
 
 
@@ -90,8 +91,8 @@ async def test_summary_roster_and_sync_of_one_moment_come_together(
     await frame_where(ws, lambda frame: frame["as_of"])
     gateway.mesh.hold(summary(network_health=5.0))
     gateway.broadcast.note_change()
-    gateway.mesh.live.load("0", "e", (0, 1), {"a": row("a")})
-    gateway.mesh.add_sync((1, 1), sync("a"), fresh=True)
+    gateway.mesh.live.load("0", "e", EntryId(0, 1), {"a": row("a")})
+    gateway.mesh.add_sync(EntryId(1, 1), sync("a"), fresh=True)
     gateway.broadcast.note_change()
     assert await types(ws, 3) == ["peer_update", "health_update", "sync_event"]
 

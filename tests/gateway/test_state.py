@@ -3,9 +3,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from processors.gateway.roster import ZERO
 from processors.gateway.state import MAX_FRESH_SYNCS, MAX_SYNCS, Mesh
 from schemas.metrics import MAX_SOURCES, SOURCE_TIMEOUT_MS, Origin
+from schemas.positions import ZERO, EntryId
 from tests.gateway.support import NOW, row, source, summary, sync
 
 
@@ -140,8 +140,8 @@ def test_the_roster_of_the_summarys_world_is_shown() -> None:
 
 def test_syncs_go_to_the_world_they_name() -> None:
     mesh = Mesh(16)
-    mesh.add_sync((1, 1), sync("a"), fresh=True)
-    mesh.add_sync((1, 2), sync("sim-a", source="simulated"), fresh=True)
+    mesh.add_sync(EntryId(1, 1), sync("a"), fresh=True)
+    mesh.add_sync(EntryId(1, 2), sync("sim-a", source="simulated"), fresh=True)
     assert [each.sender for each in mesh.live.syncs()] == ["a"]
     assert [each.sender for each in mesh.simulated.syncs()] == ["sim-a"]
 
@@ -149,28 +149,28 @@ def test_syncs_go_to_the_world_they_name() -> None:
 def test_a_sync_that_is_read_twice_is_held_once() -> None:
     mesh = Mesh(16)
     for _ in range(2):
-        mesh.add_sync((1, 1), sync("a"), fresh=True)
+        mesh.add_sync(EntryId(1, 1), sync("a"), fresh=True)
     assert len(mesh.live.take_fresh()) == 1
 
 
 def test_syncs_are_bounded_by_dropping_the_oldest() -> None:
     mesh = Mesh(16)
     for number in range(MAX_SYNCS + 5):
-        mesh.add_sync((1, number), sync(str(number), ts=NOW + number), fresh=True)
+        mesh.add_sync(EntryId(1, number), sync(str(number), ts=NOW + number), fresh=True)
     assert [each.sender for each in mesh.live.syncs()] == [str(number) for number in range(5, MAX_SYNCS + 5)]
 
 
 def test_at_most_ten_syncs_are_announced_in_one_tick() -> None:
     mesh = Mesh(16)
     for number in range(30):
-        mesh.add_sync((1, number), sync(str(number)), fresh=True)
+        mesh.add_sync(EntryId(1, number), sync(str(number)), fresh=True)
     assert [each.sender for each in mesh.live.take_fresh()] == [str(n) for n in range(30 - MAX_FRESH_SYNCS, 30)]
 
 
 def test_syncs_are_listed_by_their_own_time() -> None:
     mesh = Mesh(16)
-    mesh.add_sync((1, 1), sync("late", ts=NOW), fresh=False)
-    mesh.add_sync((1, 2), sync("early", ts=NOW - 9), fresh=False)
+    mesh.add_sync(EntryId(1, 1), sync("late", ts=NOW), fresh=False)
+    mesh.add_sync(EntryId(1, 2), sync("early", ts=NOW - 9), fresh=False)
     assert [each.sender for each in mesh.live.syncs()] == ["early", "late"]
 
 

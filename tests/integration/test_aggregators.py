@@ -8,7 +8,7 @@ from processors.runtime.bus import Bus
 from schemas import codec, streams
 from schemas.events import Event, Heartbeat, Rejected, SyncIn, SyncOut
 from schemas.metrics import SourceState
-from schemas.positions import entry_n
+from schemas.positions import entry_id
 from tests.integration.aggregation import aggregating, summary_when
 from tests.reading import entries_of
 
@@ -58,7 +58,7 @@ async def test_every_entry_of_the_summary_counts_on_by_one(bus: Bus, server_url:
             await sender.publish(SourceBatch(str(step), list(traffic(bus.clock.now_ms(), 5))))
             await summary_when(bus, lambda s, n=5 * step: s.heartbeats_total == n)  # type: ignore[misc]
     entries = await entries_of(bus, streams.METRICS_FEDERATION)
-    numbers = [entry_n(entry_id) for entry_id, _ in entries]
+    numbers = [entry_id(text).n for text, _ in entries]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len({fields[b"e"] for _, fields in entries}) == 1
     assert [codec.decode_federation(fields).n for _, fields in entries] == numbers
@@ -138,6 +138,18 @@ async def test_rejected_input_of_all_partitions_is_gathered_once(bus: Bus, serve
             while len(letters := await entries_of(bus, streams.DEAD)) < 50:
                 await bus.read_many({streams.DEAD: "$"}, block_ms=50)
     assert sorted(codec.decode_dead(fields).rejected_by for _, fields in letters) == sorted(f"c{k}" for k in range(50))
+
+
+async def test_a_partition_whose_state_cannot_be_read_does_not_stop_the_others(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    spoilt = streams.partition_of("p1", 16)
+    await bus.client.hset(streams.state_key(spoilt), "totals", "no json")
+    async with aggregating(server_url):
+        await sender.publish(SourceBatch("1", list(traffic(bus.clock.now_ms(), 40))))
+        theirs = sum(streams.partition_of(f"p{number}", 16) != spoilt for number in range(40))
+        await summary_when(bus, lambda s: s.sync_events_total == theirs)
+        await bus.client.delete(streams.state_key(spoilt))
+        await summary_when(bus, lambda s: s.sync_events_total == 40)
 
 
 async def test_foreign_entries_in_streams_of_ours_are_passed_over(bus: Bus, server_url: str) -> None:
