@@ -5,6 +5,7 @@ touch them together. A key without a tag has its bookkeeping in `{key}:meta`, wh
 """
 
 import zlib
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -175,59 +176,26 @@ def partition_of(key: str, count: int) -> str:
     return str(zlib.crc32(key.encode("utf-8", "surrogatepass")) % count)
 
 
-def events_key(partition: str) -> str:
-    """Stream of record batches: `ark:{p}:events`."""
-    return f"ark:{{{partition}}}:events"
+def _of_partition(name: str) -> Callable[[str], str]:
+    return lambda partition: f"ark:{{{partition}}}:{name}"
 
 
-def cursors_key(partition: str) -> str:
-    """Hash of publish cursors, one field a collector: `ark:{p}:cursors`."""
-    return f"ark:{{{partition}}}:cursors"
+# Each gives the key `ark:{p}:<name>` of the partition p; the map above says what it holds.
+events_key: Final = _of_partition("events")
+cursors_key: Final = _of_partition("cursors")
+meta_key: Final = _of_partition("meta")
+state_key: Final = _of_partition("state")
+peers_key: Final = _of_partition("peers")
+changes_key: Final = _of_partition("changes")
+partials_key: Final = _of_partition("partials")
+feed_key: Final = _of_partition("feed")
+dead_key: Final = _of_partition("dead")
+parked_key: Final = _of_partition("parked")
 
 
 def published_key(partition: str, collector: str) -> str:
-    """Hash of digests of the last published value per key: `ark:{p}:published:<collector>`."""
+    """Hash of digests of the last published value per key of a collector's source."""
     return f"ark:{{{partition}}}:published:{collector}"
-
-
-def meta_key(partition: str) -> str:
-    """Hash of epoch, commit number, position, lease and token: `ark:{p}:meta`."""
-    return f"ark:{{{partition}}}:meta"
-
-
-def state_key(partition: str) -> str:
-    """Hash of the aggregator's state: `ark:{p}:state`."""
-    return f"ark:{{{partition}}}:state"
-
-
-def peers_key(partition: str) -> str:
-    """Hash of the current roster, peer id to `PeerRow`: `ark:{p}:peers`."""
-    return f"ark:{{{partition}}}:peers"
-
-
-def changes_key(partition: str) -> str:
-    """Stream of roster changes, one entry a commit that changed it: `ark:{p}:changes`."""
-    return f"ark:{{{partition}}}:changes"
-
-
-def partials_key(partition: str) -> str:
-    """Stream of whole partition summaries: `ark:{p}:partials`."""
-    return f"ark:{{{partition}}}:partials"
-
-
-def feed_key(partition: str) -> str:
-    """Stream of single events for the feeds: `ark:{p}:feed`."""
-    return f"ark:{{{partition}}}:feed"
-
-
-def dead_key(partition: str) -> str:
-    """Stream of rejected input: `ark:{p}:dead`."""
-    return f"ark:{{{partition}}}:dead"
-
-
-def parked_key(partition: str) -> str:
-    """Stream of entries of a newer schema version: `ark:{p}:parked`."""
-    return f"ark:{{{partition}}}:parked"
 
 
 def writer_key(stream: str) -> str:

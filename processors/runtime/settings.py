@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from processors.runtime.errors import BusDown, SettingsError
 
@@ -31,6 +31,9 @@ _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_40
 _MAX_DURATION_MS: Final = 366 * _UNITS_MS["d"]
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that only this machine reaches."""
+_URL_OPTIONS: Final = frozenset(
+    {"db", "protocol", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
+)
 _MAX_NODE_ID: Final = 256
 
 
@@ -42,6 +45,9 @@ def _url(text: str) -> str:
         raise ValueError("names no host")
     if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]{0,9}", parts.path):
         raise ValueError("must name a database by its number, such as redis://host:6379/0")
+    unknown = parse_qs(parts.query, keep_blank_values=True).keys() - _URL_OPTIONS
+    if unknown:
+        raise ValueError(f"has an option that is not known: {min(unknown)[:40]}")
     try:
         _ = parts.port
     except ValueError as error:

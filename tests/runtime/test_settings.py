@@ -38,6 +38,7 @@ def test_every_setting_has_a_field() -> None:
         ("ARK_RETENTION", "1", "must be a duration such as 90s, 5m or 1h, at most 366d"),
         ("ARK_RETENTION", "0s", "must be a duration such as 90s, 5m or 1h, at most 366d"),
         ("ARK_RETENTION", "367d", "must be a duration such as 90s, 5m or 1h, at most 366d"),
+        ("REDIS_URL", "redis://a/0?foo=x", "has an option that is not known: foo"),
         ("REDIS_URL", "redis://a/b", "must name a database by its number, such as redis://host:6379/0"),
         ("ARK_SIMULATE", "yes", "must be one of auto, fallback, always, never"),
         ("ARK_LOG_FORMAT", "xml", "must be one of text, json"),
