@@ -1,6 +1,7 @@
 """What all writers of merged streams share: one entry after the other, under a token."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ APPEND_INTERVAL_S: Final = 0.005
 _APPEND: Final = Script("append")
 
 
-class MergedWriter:
+class MergedWriter(ABC):
     """The one writer of a merged stream, as long as its lease is held. A subclass says what is written.
 
     Delivery: an entry that was appended is there once. Ordering: n grows by one with each.
@@ -50,9 +51,9 @@ class MergedWriter:
         except (Fenced, *BUS_FAILURES) as error:
             on_lost(str(error) or type(error).__name__)
 
+    @abstractmethod
     async def write(self, grant: Grant) -> None:
         """Read and append until cancelled. Raises Fenced, redis-py's errors."""
-        raise NotImplementedError
 
     async def append(self, grant: Grant, bodies: Sequence[bytes], gathered: Mapping[str, str]) -> Grant:
         """Add one entry for each of `bodies`, and note up to which id each partition was gathered.
