@@ -18,8 +18,8 @@ __all__ = [
     "Alignment",
     "ListPosition",
     "align",
-    "decode_position",
-    "encode_position",
+    "decode_cursor",
+    "encode_cursor",
     "item_digest",
     "position_at",
 ]
@@ -64,13 +64,13 @@ def item_digest(item: bytes) -> bytes:
     return hashlib.blake2b(item, digest_size=8).digest()
 
 
-def encode_position(position: ListPosition, by: str) -> str:
+def encode_cursor(position: ListPosition, by: str) -> str:
     """The cursor text of a position, written by `by`."""
     heads = tuple(base64.b64encode(head).decode("ascii") for head in position.heads)
     return msgspec.json.encode(_Stored(position.n, position.length, heads, by)).decode()
 
 
-def decode_position(text: str) -> ListPosition | None:
+def decode_cursor(text: str) -> ListPosition | None:
     """The position in a cursor text; None if there is none, or it is not one of ours."""
     try:
         stored = _decoder.decode(text)

@@ -7,7 +7,7 @@ what `ark:sources` tells of the live collectors, of this process or of another.
 import asyncio
 import contextlib
 import random
-from typing import Final, cast
+from typing import Final
 
 from processors.collectors.activation import Activation
 from processors.collectors.backoff import Backoff
@@ -60,8 +60,8 @@ class Simulator:
             await following.stop()
 
     async def _newest(self) -> str:
-        newest = await self._bus.client.xrevrange(streams.SOURCES, count=1)
-        return cast("bytes", newest[0][0]).decode() if newest else "0-0"
+        newest = await self._bus.newest(streams.SOURCES)
+        return newest[0].decode() if newest else "0-0"
 
     async def _hear(self, entries: list[Entry]) -> None:
         for _, fields in entries:

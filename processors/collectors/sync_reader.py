@@ -27,8 +27,8 @@ from processors.collectors.overlap import (
     Alignment,
     ListPosition,
     align,
-    decode_position,
-    encode_position,
+    decode_cursor,
+    encode_cursor,
     item_digest,
     position_at,
 )
@@ -124,7 +124,7 @@ class SyncCollector:
     async def _resume(self, client: Redis) -> None:
         """Read how far each partition is; write where they begin into those that have no position yet."""
         cursors = await self._delivery.resume()
-        known = {partition: decode_position(text) for partition, text in cursors.items()}
+        known = {partition: decode_cursor(text) for partition, text in cursors.items()}
         positions = {partition: position for partition, position in known.items() if position is not None}
         missing = [partition for partition, position in known.items() if position is None]
         if missing:
@@ -133,7 +133,7 @@ class SyncCollector:
                 begin = min(positions.values(), key=lambda position: position.n)
             else:
                 begin = await self._beginning(client)
-            cursor = encode_position(begin, self._delivery.signature())
+            cursor = encode_cursor(begin, self._delivery.signature())
             await self._delivery.send(SourceBatch(cursor), missing)
             positions |= dict.fromkeys(missing, begin)
         self._positions = positions
@@ -202,7 +202,7 @@ class SyncCollector:
         self._positions = dict.fromkeys(self._positions, newest)
 
     async def _send(self, position: ListPosition, events: list[Event], only: Sequence[str]) -> None:
-        cursor = encode_position(position, self._delivery.signature())
+        cursor = encode_cursor(position, self._delivery.signature())
         await self._delivery.send(SourceBatch(cursor, events), only)
         self._positions |= dict.fromkeys(only, position)
         self._published_at = asyncio.get_running_loop().time()

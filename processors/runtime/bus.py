@@ -16,12 +16,12 @@ from faststream.redis import RedisBroker, StreamSub
 from faststream.redis.message import FAKE_CONSUMER, BatchStreamMessage, RedisBatchStreamMessage
 from faststream.redis.subscriber.usecases import StreamBatchSubscriber, stream_subscriber
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from processors.runtime.clock import BusClock
-from processors.runtime.connection import CONNECTION_FAILURES, connection_options
+from processors.runtime.connection import BUS_FAILURES, connection_options
 from processors.runtime.errors import SettingsError
+from processors.runtime.logging import get_logger
 from schemas import streams
 
 __all__ = ["BLOCK_MS", "Bus", "Entry", "Script", "Subscription"]
@@ -35,6 +35,8 @@ BLOCK_MS: Final = 4_000
 _RETRY_S: Final = 0.25
 _LEAST_VERSION: Final = (7, 0)
 _SCRIPTS: Final = Path(__file__).parent / "scripts"
+
+_logger = get_logger("bus")
 
 # FastStream waits a fixed five seconds after a lost connection, and has no setting for it. A reader that is five
 # seconds behind its reconnected server would show stale values as long.
@@ -168,20 +170,21 @@ class Bus:
         Cancellation: safe.
         """
         await self.broker.connect()
+        waiting = False
         while True:
             try:
                 await self._check(partitions)
-            except CONNECTION_FAILURES:
+            except BUS_FAILURES as error:
+                if not waiting:
+                    # A wrong password looks like this too: nobody would guess why nothing happens.
+                    waiting = True
+                    _logger.warning("waiting for the bus: %s", str(error)[:200] or type(error).__name__)
                 await asyncio.sleep(_RETRY_S)  # nothing announces a server that comes back
             else:
                 return
 
     async def _check(self, partitions: int) -> None:
-        try:
-            info = await self.client.info("server", "memory")
-        except ResponseError as error:
-            # -LOADING: it reads its append-only file, and answers soon.
-            raise RedisConnectionError(str(error)) from error
+        info = await self.client.info("server", "memory")
         version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
         if version < _LEAST_VERSION:
             raise SettingsError("ARK_BUS_URL", f"leads to Redis {info['redis_version']}, at least 7.0 is needed")

@@ -9,8 +9,8 @@ from processors.collectors.overlap import (
     Alignment,
     ListPosition,
     align,
-    decode_position,
-    encode_position,
+    decode_cursor,
+    encode_cursor,
     item_digest,
     position_at,
 )
@@ -91,16 +91,16 @@ def test_no_more_than_the_largest_slice_is_read_and_the_rest_is_told_as_unsure()
 
 def test_a_position_survives_its_text() -> None:
     position = ListPosition(7, 40, tuple(digests(*range(HEADS))))
-    assert decode_position(encode_position(position, "me-1")) == position
+    assert decode_cursor(encode_cursor(position, "me-1")) == position
 
 
 def test_two_writers_have_different_texts() -> None:
-    assert encode_position(EMPTY, "me-1") != encode_position(EMPTY, "me-2")
+    assert encode_cursor(EMPTY, "me-1") != encode_cursor(EMPTY, "me-2")
 
 
 @given(st.text(max_size=60) | st.sampled_from(['{"n":1,"len":2,"heads":["?"]}', "[]", "5"]))
 def test_a_foreign_text_is_no_position(text: str) -> None:
-    assert decode_position(text) is None
+    assert decode_cursor(text) is None
 
 
 steps = st.lists(

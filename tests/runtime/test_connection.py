@@ -4,8 +4,10 @@ import socket
 
 import pytest
 
+from processors.runtime.bus import Bus
 from processors.runtime.connection import CONNECTION_FAILURES, connection_options, open_client
 from processors.runtime.tasks import end_tasks
+from tests.servers import free_port
 
 
 async def test_a_task_that_talks_to_the_server_ends_at_whatever_moment_it_is_cancelled(server_url: str) -> None:
@@ -35,3 +37,13 @@ async def test_a_server_that_does_not_answer_is_a_timeout() -> None:
 @pytest.mark.parametrize("scheme", ["redis://localhost", "rediss://localhost", "unix:///tmp/socket"])
 def test_each_kind_of_address_has_a_connection_that_can_be_cancelled(scheme: str) -> None:
     assert connection_options(scheme)["connection_class"].__name__.startswith("Cancellable")
+
+
+async def test_a_bus_that_does_not_answer_is_waited_for_and_said_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    bus = Bus(f"redis://127.0.0.1:{free_port()}")
+    opening = asyncio.create_task(bus.open(16))
+    await asyncio.wait({opening}, timeout=0.8)
+    assert not opening.done()
+    await end_tasks([opening])
+    await bus.close()
+    assert len([record for record in caplog.records if "waiting for the bus" in record.message]) == 1
