@@ -15,6 +15,8 @@ from schemas.events import MAX_BATCH_EVENTS, Event
 from schemas.metrics import (
     DeadLetter,
     FederationSummary,
+    MemoryRecord,
+    MemorySummary,
     Partial,
     PeerRow,
     RosterChange,
@@ -29,6 +31,8 @@ __all__ = [
     "decode_dead",
     "decode_events",
     "decode_federation",
+    "decode_memory",
+    "decode_memory_record",
     "decode_partial",
     "decode_peer",
     "decode_roster_change",
@@ -151,6 +155,8 @@ def _typed(kind: type[T]) -> Callable[[Fields], T]:
 
 
 decode_federation = _typed(FederationSummary)
+decode_memory = _typed(MemorySummary)
+decode_memory_record = _typed(MemoryRecord)
 decode_partial = _typed(Partial)
 decode_sync = _typed(SyncRecord)
 decode_dead = _typed(DeadLetter)

@@ -1,11 +1,12 @@
 """Facts that collectors put on the bus.
 
 Delivery: each fact is on exactly one partition's stream exactly once (publish cursors see to it). Ordering: facts of
-one peer keep the order in which its collector saw them; facts of different collectors have no order. Times are
-milliseconds since the epoch; `ts` is when the fact was observed, or happened if the source says so.
+one peer, and facts of one node's database, keep the order in which their collector saw them; facts of different
+collectors have no order. Times are milliseconds since the epoch; `ts` is when the fact was observed, or happened if the
+source says so.
 """
 
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,9 +16,14 @@ __all__ = [
     "MAX_BYTES",
     "MAX_EXCERPT",
     "MAX_ID",
+    "MAX_QUERY",
+    "CodeState",
     "Event",
     "Heartbeat",
+    "NodeSeen",
     "PeerGone",
+    "ReasoningSession",
+    "ReasoningStage",
     "Rejected",
     "SyncIn",
     "SyncOut",
@@ -29,6 +35,9 @@ MAX_ID: Final = 256
 MAX_EXCERPT: Final = 1024
 """Longest excerpt of rejected input, in characters."""
 
+MAX_QUERY: Final = 50
+"""How much of a session's query travels, in characters."""
+
 MAX_BATCH_EVENTS: Final = 250
 """Most events of one stream entry. An event dirties at most three keys of state, and a commit writes at most 1,000."""
 
@@ -38,6 +47,9 @@ MAX_BYTES: Final = 2**53
 Name = Annotated[str, Meta(max_length=MAX_ID)]
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 Millis = Annotated[int, Meta(ge=0, le=10**14)]
+RowId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, Meta(ge=0, le=MAX_BYTES)]
+Confidence = Annotated[float, Meta(ge=-1e6, le=1e6)]
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="heartbeat"):
@@ -85,6 +97,57 @@ class SyncIn(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t
     ok: bool | None = None
 
 
+class NodeSeen(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="node_seen"):
+    """One of a node's databases answers: told when it is found, and every minute. Silence is the absence of this."""
+
+    node: Id
+    ts: Millis
+    group: Literal["reasoning", "code"]
+    # When the totals of the group began, ms; None for a group that has none.
+    since: Millis | None = None
+
+
+class ReasoningSession(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="session"):
+    """A row of `reasoning_sessions`. `ts` is its `created_at`, or when it was read if that is no time."""
+
+    node: Id
+    ts: Millis
+    id: RowId
+    agent: Name = ""
+    query: Annotated[str, Meta(max_length=MAX_QUERY)] = ""
+    # None where it is no number.
+    confidence: Confidence | None = None
+    # Whether it is for the lists of the newest only: it is from before the totals began, or was told already.
+    recalled: bool = False
+
+
+class ReasoningStage(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="stage"):
+    """A row of `reasoning_stages`; `ts` and `recalled` as in `ReasoningSession`."""
+
+    node: Id
+    ts: Millis
+    id: RowId
+    confidence: Confidence | None = None
+    # Its confidence less that of the stage before it (by stage_order, then id) in its session; None where there is none
+    # or either is unknown. A stage that is told again replaces its earlier difference.
+    delta: Annotated[float, Meta(ge=-2e6, le=2e6)] | None = None
+    recalled: bool = False
+
+
+class CodeState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="code"):
+    """What a node's `ark.db` holds now, as a whole. None where a table or a column is missing."""
+
+    node: Id
+    ts: Millis
+    # Sum of usage_count over the patterns, and how many distinct non-empty snippets they have.
+    usage: Annotated[int, Meta(ge=-MAX_BYTES, le=MAX_BYTES)] | None = None
+    snippets: Count | None = None
+    # Executions that ended badly, or broke a rule.
+    quarantined: Count | None = None
+    # Indexed files by tier: core, trusted, sandbox, external, other.
+    tiers: dict[Literal["core", "trusted", "sandbox", "external", "other"], Count] | None = None
+
+
 class Rejected(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="rejected"):
     """Input that a collector could not use, on its way to the dead letters."""
 
@@ -94,4 +157,6 @@ class Rejected(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
     excerpt: Annotated[str, Meta(max_length=MAX_EXCERPT)] = ""
 
 
-Event: TypeAlias = Heartbeat | PeerGone | SyncOut | SyncIn | Rejected
+Event: TypeAlias = (
+    Heartbeat | PeerGone | SyncOut | SyncIn | NodeSeen | ReasoningSession | ReasoningStage | CodeState | Rejected
+)

@@ -1,7 +1,8 @@
 """Messages between the gateway and its clients, and the table of close codes.
 
-The drop-in frames are what ARK's present pages read on `/ws/federation`: every frame is the whole state in both of
-their spellings, so each of them finds its own. Ours are the fields `source`, `as_of`, `unknown`, `peers_total`.
+The drop-in frames are what ARK's present pages read on `/ws/federation` and `/ws/memory`. Every frame is the whole
+state; on the first path in both spellings that are in use, so each page finds its own. Ours are the fields `source`,
+`sources`, `as_of`, `unknown`, and totals.
 """
 
 from typing import Final, NamedTuple
@@ -13,6 +14,8 @@ __all__ = [
     "MAX_LEGACY_PEERS",
     "CloseCode",
     "ErrorNotice",
+    "LegacyLog",
+    "LegacyMemory",
     "LegacyPeer",
     "LegacyState",
     "LegacySync",
@@ -79,6 +82,39 @@ class LegacyState(Struct, frozen=True, kw_only=True):
     sync_rate: float
     sync_bytes_rate: float
     sync_success_rate: float
+
+
+class LegacyLog(Struct, frozen=True, kw_only=True):
+    """A session in a drop-in frame of the memory half. `timestamp`: ISO 8601 in UTC."""
+
+    timestamp: str
+    message: str
+    severity: str
+    node: str
+
+
+class LegacyMemory(Struct, frozen=True, kw_only=True, tag_field="type", tag="memory_update"):
+    """The whole state of the memory engines, over all nodes, as the memory view reads it."""
+
+    timestamp: int
+    ingestion_rate: float
+    consolidation_rate: float
+    dedup_rate: float
+    quarantine_count: int
+    trust_distribution: dict[str, int]
+    confidence_deltas: tuple[float, ...]
+    logs: tuple[LegacyLog, ...]
+    # Names of the fields above whose value is not known, and is sent as 0 or as an empty list.
+    unknown: tuple[str, ...]
+    source: str
+    as_of: int | None
+    # Per group: live, stale or simulated.
+    sources: dict[str, str]
+    nodes_total: int
+    sessions_total: int
+    stages_total: int
+    consolidated_total: int
+    since: int | None
 
 
 class Pong(Struct, frozen=True, kw_only=True, tag_field="type", tag="pong"):

@@ -8,7 +8,11 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 __all__ = [
+    "MAX_DELTAS",
+    "MAX_LOGS",
+    "MAX_NODES",
     "MAX_SOURCES",
+    "NODE_TIMEOUT_MS",
     "RATE_WINDOW_S",
     "SOURCE_TIMEOUT_MS",
     "WORST",
@@ -16,6 +20,11 @@ __all__ = [
     "FederationPartial",
     "FederationSummary",
     "GroupState",
+    "MemoryPartial",
+    "MemoryRates",
+    "MemoryRecord",
+    "MemorySummary",
+    "NodeSummary",
     "Origin",
     "Partial",
     "PeerRow",
@@ -23,6 +32,7 @@ __all__ = [
     "SourceState",
     "SyncRates",
     "SyncRecord",
+    "Tiers",
     "worst",
 ]
 
@@ -37,6 +47,18 @@ Origin: TypeAlias = Literal["live", "stale", "simulated"]
 
 MAX_SOURCES: Final = 1_000
 """Most collectors, of all nodes, that are remembered; the one that was silent longest is forgotten first."""
+
+MAX_NODES: Final = 32
+"""Most nodes that a summary of the memory half tells one by one; of more, those that were seen last."""
+
+NODE_TIMEOUT_MS: Final = 3_600_000
+"""A node that was not seen for this long leaves the sum."""
+
+MAX_DELTAS: Final = 50
+"""Most differences of confidence that are told: the newest."""
+
+MAX_LOGS: Final = 20
+"""Most sessions that a summary tells one by one: the newest."""
 
 WORST: Final[dict[str, int]] = {"live": 0, "stale": 1, "simulated": 2}
 """How far from the truth: a whole is as bad as its worst part."""
@@ -108,6 +130,58 @@ class FederationPartial(Struct, frozen=True, kw_only=True):
     overflow_total: int = 0
 
 
+Tiers: TypeAlias = dict[Literal["core", "trusted", "sandbox", "external", "other"], int]
+"""Indexed files by trust tier."""
+
+
+class MemoryRates(Struct, frozen=True, kw_only=True):
+    """What the rate windows of a node need, in buckets of one second, oldest first. `start` is the first's second."""
+
+    start: int
+    sessions: tuple[int, ...]
+    # Stages with a confidence of 0.7 and more.
+    consolidated: tuple[int, ...]
+
+
+class MemoryRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One reasoning session, as it is told: one entry of `ark:feed:memory`, and of the logs."""
+
+    ts: int
+    node: str
+    # Its id in the node's database.
+    id: int
+    severity: Literal["info", "warning", "consolidation"]
+    # Names the agent, the confidence, and the beginning of the query; simulated ones begin with "[simulated]".
+    message: str
+    source: Origin
+
+
+class MemoryPartial(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node's memory engine at one commit."""
+
+    node: str
+    # When one of its databases was last known to answer.
+    seen: int
+    # When its totals began; None as long as its sessions were never read.
+    since: int | None = None
+    # Newest fact of each group; None before the first.
+    reasoning_as_of: int | None = None
+    code_as_of: int | None = None
+    rates: MemoryRates | None = None
+    sessions_total: int = 0
+    stages_total: int = 0
+    consolidated_total: int = 0
+    late_total: int = 0
+    # As in `events.CodeState`.
+    usage: int | None = None
+    snippets: int | None = None
+    quarantined: int | None = None
+    tiers: Tiers | None = None
+    # (time of the later stage, difference) of the newest by id, and the newest sessions by id; both oldest first.
+    deltas: tuple[tuple[int, float], ...] = ()
+    logs: tuple[MemoryRecord, ...] = ()
+
+
 class Partial(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A partition's whole summary at one commit."""
 
@@ -119,6 +193,10 @@ class Partial(Struct, frozen=True, kw_only=True, omit_defaults=True):
     # When the totals of this partition began.
     since: int
     federation: FederationPartial
+    # Its nodes that were seen within the last hour, by id; of more than `MAX_NODES` those that were seen last.
+    memory: tuple[MemoryPartial, ...] = ()
+    # How many there are of them.
+    nodes: int = 0
 
 
 class GroupState(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -170,6 +248,64 @@ class FederationSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     overflow_total: int | None = None
     # When the totals began.
     since: int | None = None
+
+
+class NodeSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node's memory engine. The fields mean what they mean in `MemorySummary`."""
+
+    source: Origin
+    reasoning: GroupState
+    code: GroupState
+    seen: int
+    ingestion_rate: float | None = None
+    consolidation_rate: float | None = None
+    dedup_rate: float | None = None
+    quarantine_count: int | None = None
+    trust_distribution: Tiers | None = None
+    confidence_deltas: tuple[float, ...] | None = None
+    sessions_total: int | None = None
+    stages_total: int | None = None
+    consolidated_total: int | None = None
+    since: int | None = None
+
+
+class MemorySummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whole current summary of the memory engines: one entry of `ark:metrics:memory`.
+
+    Over all nodes that were seen within the last hour. Rates are over the last 60 seconds. A field that is absent is
+    unknown.
+    """
+
+    ts: int
+    epoch: str
+    n: int
+    # Worst of the groups, and the oldest of their moments.
+    source: Origin
+    reasoning: GroupState
+    code: GroupState
+    # (epoch, n) of the partial of each partition that went into this.
+    partials: dict[str, tuple[str, int]]
+    as_of: int | None = None
+    # Sessions a second, and stages a second with a confidence of 0.7 and more.
+    ingestion_rate: float | None = None
+    consolidation_rate: float | None = None
+    # Percent of the uses of patterns that were not their snippet's first; each node's snippets are its own.
+    dedup_rate: float | None = None
+    quarantine_count: int | None = None
+    trust_distribution: Tiers | None = None
+    # The newest differences between consecutive stages of a session, oldest first.
+    confidence_deltas: tuple[float, ...] | None = None
+    # The newest sessions, oldest first.
+    logs: tuple[MemoryRecord, ...] | None = None
+    sessions_total: int | None = None
+    stages_total: int | None = None
+    consolidated_total: int | None = None
+    late_total: int | None = None
+    # When the first of the totals began.
+    since: int | None = None
+    # The nodes one by one, and how many there are.
+    nodes: dict[str, NodeSummary] = {}
+    nodes_total: int = 0
 
 
 class SyncRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"sender": "from", "target": "to"}):

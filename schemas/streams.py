@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "DEAD",
+    "FEED_MEMORY",
     "FEED_SYNC",
     "METRICS_FEDERATION",
+    "METRICS_MEMORY",
     "PARTITIONS",
     "SIMULATED",
     "SOURCES",
@@ -40,7 +42,9 @@ PARTITIONS: Final = "ark:partitions"
 """String: the number of live partitions of this bus, fixed for its life."""
 
 METRICS_FEDERATION: Final = "ark:metrics:federation"
+METRICS_MEMORY: Final = "ark:metrics:memory"
 FEED_SYNC: Final = "ark:feed:sync"
+FEED_MEMORY: Final = "ark:feed:memory"
 DEAD: Final = "ark:dead"
 SOURCES: Final = "ark:sources"
 
@@ -140,9 +144,25 @@ STREAMS: Final = (
         "ARK_RETENTION, about 50,000 entries",
     ),
     StreamSpec(
+        METRICS_MEMORY,
+        "stream",
+        "whole current summary of the memory engines",
+        "aggregators (merger)",
+        "gateway, any client",
+        "ARK_RETENTION, about 10,000 entries",
+    ),
+    StreamSpec(
         FEED_SYNC,
         "stream",
         "one sync event an entry",
+        "aggregators (gatherer)",
+        "gateway, any client",
+        "ARK_RETENTION, about 50,000 entries",
+    ),
+    StreamSpec(
+        FEED_MEMORY,
+        "stream",
+        "one reasoning session an entry",
         "aggregators (gatherer)",
         "gateway, any client",
         "ARK_RETENTION, about 50,000 entries",
