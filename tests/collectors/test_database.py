@@ -1,0 +1,210 @@
+"""ARK's SQLite files as they are found: growing, locked, replaced, damaged."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from processors.collectors.database import MAX_VALUE_BYTES, Database, Replaced, TooSlow, keep_reading
+from processors.collectors.folder_watch import FolderWatch
+from processors.collectors.status import SourceStatus
+from processors.runtime.clock import BusClock
+
+MODES = ("delete", "truncate", "persist", "wal")
+
+
+def make(path: Path, mode: str = "delete") -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT)")
+    return connection
+
+
+@pytest.fixture(params=MODES)
+def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(make(tmp_path / "some.db", request.param)) as connection:
+        yield connection
+
+
+def a_status() -> SourceStatus:
+    return SourceStatus("reasoning", "reasoning", node="n", changed=lambda _: None)
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Database]:
+    watch = FolderWatch(path.parent, [path.name, f"{path.name}-wal", f"{path.name}-journal"])
+    watch.start()
+    database = Database(path, watch, a_status(), BusClock())
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+        await watch.close()
+
+
+async def test_a_commit_wakes_up_and_is_read_in_every_journal_mode(writer: sqlite3.Connection, tmp_path: Path) -> None:
+    async with opened(tmp_path / "some.db") as database:
+        assert await database.changed()
+        assert not await database.changed()
+        writer.execute("INSERT INTO t VALUES (1, 'a')")
+        while not await database.changed():
+            await asyncio.wait_for(database.wait(60), 1.5)
+        assert await database.read("SELECT id, x FROM t") == [(1, b"a")]
+
+
+async def test_what_is_not_committed_is_not_read(writer: sqlite3.Connection, tmp_path: Path) -> None:
+    async with opened(tmp_path / "some.db") as database:
+        await database.changed()
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO t VALUES (1, 'a')")
+        assert not await database.changed()
+        assert await database.read("SELECT * FROM t") == []
+        writer.execute("ROLLBACK")
+        assert not await database.changed()
+
+
+async def test_a_locked_file_is_read_as_soon_as_it_is_free(tmp_path: Path) -> None:
+    with closing(make(tmp_path / "some.db")) as writer:
+        async with opened(tmp_path / "some.db") as database:
+            writer.execute("BEGIN EXCLUSIVE")
+            writer.execute("INSERT INTO t VALUES (1, 'a')")
+            reading = asyncio.create_task(database.read("SELECT id FROM t"))
+            done, _ = await asyncio.wait({reading}, timeout=0.05)
+            assert not done
+            writer.execute("COMMIT")
+            assert await asyncio.wait_for(reading, 5) == [(1,)]
+
+
+async def test_a_reader_leaves_the_write_ahead_log_of_a_killed_writer_alone(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+    with closing(make(path, "wal")) as writer:
+        writer.execute("INSERT INTO t VALUES (1, 'a')")
+        # What a killed writer leaves: copies taken while it is open.
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for name in ("some.db", "some.db-wal"):
+            (copy / name).write_bytes((tmp_path / name).read_bytes())
+    before = {name: (copy / name).read_bytes() for name in ("some.db", "some.db-wal")}
+    async with opened(copy / "some.db") as database:
+        assert await database.read("SELECT id FROM t") == [(1,)]
+    assert {name: (copy / name).read_bytes() for name in before} == before
+
+
+async def test_a_read_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    make(tmp_path / "some.db").close()
+    async with opened(tmp_path / "some.db") as database:
+        endless = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r"
+        with pytest.raises(TooSlow):
+            await database.read(endless)
+        assert await database.read("SELECT 1") == [(1,)]
+
+
+async def test_nothing_can_be_written(tmp_path: Path) -> None:
+    make(tmp_path / "some.db").close()
+    async with opened(tmp_path / "some.db") as database:
+        for statement in ("INSERT INTO t VALUES (1, 'a')", "CREATE TABLE u (x)", "PRAGMA user_version = 3"):
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                await database.read(statement)
+
+
+async def test_a_value_of_unreasonable_size_is_refused_and_its_neighbours_are_not(tmp_path: Path) -> None:
+    with closing(make(tmp_path / "some.db")) as writer:
+        writer.execute("INSERT INTO t VALUES (1, 'a'), (2, ?)", ("x" * (MAX_VALUE_BYTES + 1),))
+    async with opened(tmp_path / "some.db") as database:
+        with pytest.raises(sqlite3.DataError, match="too big"):
+            await database.read("SELECT id, x FROM t")
+        assert await database.read("SELECT id, x FROM t WHERE id < 2") == [(1, b"a")]
+
+
+async def test_text_that_is_not_utf8_is_read_as_it_is(tmp_path: Path) -> None:
+    with closing(make(tmp_path / "some.db")) as writer:
+        writer.execute("INSERT INTO t VALUES (1, CAST(x'ff41' AS TEXT))")
+    async with opened(tmp_path / "some.db") as database:
+        assert await database.read("SELECT x FROM t") == [(b"\xffA",)]
+
+
+async def test_columns_of_a_table_that_is_not_there_are_none(tmp_path: Path) -> None:
+    make(tmp_path / "some.db").close()
+    async with opened(tmp_path / "some.db") as database:
+        assert await database.columns("t") == {"id", "x"}
+        assert await database.columns("nothing") == frozenset()
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+async def test_another_file_under_the_same_name_is_noticed(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "some.db"
+    make(path).close()
+    make(tmp_path / "other.db").close()
+    async with opened(path) as database:
+        await database.changed()
+        if how == "removed":
+            path.unlink()
+        else:
+            (tmp_path / "other.db").rename(path)
+        with pytest.raises(Replaced):
+            await database.changed()
+
+
+class Sessions:
+    """Counts the sessions on a file, and lets a test wait for the next."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.status = a_status()
+        self.identities: asyncio.Queue[str] = asyncio.Queue()
+
+    async def run(self, database: Database) -> None:
+        await database.read("SELECT count(*) FROM t")
+        self.status.answered(1)
+        self.identities.put_nowait(database.identity)
+        while True:
+            if not await database.changed():
+                await database.wait()
+
+
+@pytest.fixture
+async def sessions(tmp_path: Path) -> AsyncIterator[Sessions]:
+    made = Sessions(tmp_path / "data" / "some.db")
+    task = asyncio.create_task(keep_reading(made.path, made.run, status=made.status, clock=BusClock()))
+    yield made
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def until(condition: Callable[[], bool], step: Callable[[], Awaitable[None]]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await step()
+
+
+async def a_moment() -> None:
+    await asyncio.sleep(0.01)
+
+
+async def test_a_file_that_comes_later_is_found_and_one_that_goes_is_told(sessions: Sessions) -> None:
+    await until(lambda: sessions.status.reason == "file does not exist", a_moment)
+    assert sessions.status.state == "down"
+    sessions.path.parent.mkdir()
+    make(sessions.path).close()
+    first = await asyncio.wait_for(sessions.identities.get(), 10)
+    sessions.path.unlink()
+    await until(lambda: sessions.status.reason == "file does not exist", a_moment)
+    assert sessions.status.state == "stale"
+    make(sessions.path.with_name("new.db")).close()
+    sessions.path.with_name("new.db").rename(sessions.path)
+    assert await asyncio.wait_for(sessions.identities.get(), 10)
+    assert first
+
+
+async def test_a_damaged_file_is_told_and_tried_again_when_it_is_mended(sessions: Sessions) -> None:
+    sessions.path.parent.mkdir()
+    sessions.path.write_bytes(b"this is no database at all" * 100)
+    await until(lambda: sessions.status.reason == "file is not a database", a_moment)
+    make(sessions.path.with_name("new.db")).close()
+    sessions.path.with_name("new.db").rename(sessions.path)
+    await asyncio.wait_for(sessions.identities.get(), 10)
+    assert sessions.status.state == "live"
