@@ -105,6 +105,8 @@ class NodeSeen(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
     group: Literal["reasoning", "code"]
     # When the totals of the group began, ms; None for a group that has none.
     since: Millis | None = None
+    # Whether the database is another than before: its ids begin again, and the lists of the newest with them.
+    anew: bool = False
 
 
 class ReasoningSession(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="session"):

@@ -1,0 +1,237 @@
+"""The collector `reasoning`: every session and stage of `reasoning_logs.db`, published once.
+
+Delivery: exactly once; the cursor is a position in both tables, written by the same script as the events up to it. The
+very first start publishes where it begins, one hour back, before anything else: a kill then does not move the
+beginning. What is older only fills the lists of the newest.
+"""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+
+from processors.collectors.backoff import Backoff
+from processors.collectors.batching import cut
+from processors.collectors.database import Database, keep_reading
+from processors.collectors.delivery import Delivery
+from processors.collectors.publisher import CursorConflict, SourceBatch
+from processors.collectors.reasoning import (
+    COLLECTOR,
+    Cursor,
+    Reading,
+    SessionRow,
+    StagePairs,
+    StageRow,
+    created_ms,
+    decode_cursor,
+    encode_cursor,
+    read_session,
+    seen,
+)
+from processors.collectors.row_log import RowLog, advance, begin, relate
+from processors.collectors.status import SourceStatus
+from processors.collectors.table_reader import Table, TableReader
+from processors.runtime.bus import Bus
+from processors.runtime.logging import get_logger
+from schemas.events import Event, NodeSeen, ReasoningStage
+from schemas.metrics import MAX_DELTAS, MAX_LOGS
+
+__all__ = ["ReasoningCollector"]
+
+_Row: TypeAlias = SessionRow | StageRow
+_Reader: TypeAlias = TableReader[SessionRow] | TableReader[StageRow]
+
+_SESSIONS: Final = Table(
+    "reasoning_sessions", ("session_id", "created_at", "agent_name", "query", "overall_confidence"), SessionRow
+)
+_STAGES: Final = Table("reasoning_stages", ("session_id", "created_at", "stage_order", "confidence"), StageRow)
+
+_READ_BACK_MS: Final = 3_600_000
+_READ_BACK_ROWS: Final = 50_000
+_PAIRED_ROWS: Final = 1_000
+_VERIFY_S: Final = 5.0
+_SEEN_S: Final = 60.0
+
+_logger = get_logger("collectors")
+
+
+class ReasoningCollector:
+    """Watches the sessions and stages of one node's `reasoning_logs.db`."""
+
+    def __init__(self, bus: Bus, path: Path, node: str, partition: str, status: SourceStatus) -> None:
+        self._path = path
+        self._node = node
+        self._clock = bus.clock
+        self._status = status
+        self._delivery = Delivery(bus, f"{COLLECTOR}:{node}", [partition], status)
+        self._backoff = Backoff(random.random)
+        # The tables of the file that is open.
+        self._sessions: TableReader[SessionRow]
+        self._stages: TableReader[StageRow]
+        # What is published; None before it is known for this file.
+        self._cursor: Cursor | None = None
+        # The stages up to the cursor.
+        self._pairs = StagePairs()
+        # Loop times, seconds: when the bus is to be asked next, and the node to be told as seen.
+        self._verify_at = 0.0
+        self._seen_at = 0.0
+        # Times that the file was an older copy of itself, and it was not sure what of it had been told.
+        self.ambiguous = 0
+
+    async def run(self) -> None:
+        """Collect until cancelled. Cancellation: the next start finds out whether a batch was published."""
+        await keep_reading(self._path, self._follow, status=self._status, clock=self._clock)
+
+    async def _follow(self, database: Database) -> None:
+        self._sessions, self._stages = TableReader(database, _SESSIONS), TableReader(database, _STAGES)
+        self._cursor = None
+        while True:
+            try:
+                changed = await database.changed()
+                if changed or self._cursor is None:
+                    await self._catch_up(database.identity)
+                await self._tell_seen()
+                self._status.answered(self._clock.now_ms())
+                self._backoff.reset()
+                if not changed:
+                    await database.wait()
+            except CursorConflict as conflict:
+                # What the bus shows is not what the source holds until it is published again.
+                self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
+                self._cursor = None
+                await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
+
+    async def _catch_up(self, file: str) -> None:
+        """Publish what was committed since, from both tables."""
+        for reader in (self._sessions, self._stages):
+            await reader.look()
+        if self._cursor is None or await self._went_back(self._cursor):
+            self._cursor = await self._resume(file)
+        # A damaged table does not keep the other from being read.
+        failure: sqlite3.DatabaseError | None = None
+        for reader in (self._sessions, self._stages):
+            try:
+                await self._drain(reader)
+            except sqlite3.DatabaseError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def _went_back(self, cursor: Cursor) -> bool:
+        """Whether ids that were read have not been given yet: the tables were emptied, or an older copy put back."""
+        return await self._sessions.top() < cursor.sessions.top or await self._stages.top() < cursor.stages.top
+
+    async def _drain(self, reader: _Reader) -> None:
+        """Publish the rows of one table that came late into holes, and those above its top."""
+        while late := await reader.within(self._log(reader).holes):
+            await self._publish(reader, late)
+        while rows := await reader.above(self._log(reader).top):
+            await self._publish(reader, rows)
+
+    def _log(self, reader: _Reader) -> RowLog:
+        assert self._cursor is not None, "it is resumed first"
+        return self._cursor.sessions if reader is self._sessions else self._cursor.stages
+
+    async def _publish(self, reader: _Reader, rows: Sequence[_Row]) -> None:
+        log = self._log(reader)
+        assert self._cursor is not None, "it is resumed first"
+        reading = Reading(self._node, self._clock.now_ms(), self._cursor.since, log.old)
+        told = 0
+        for count, events in cut([self._read(row, reading) for row in rows]):
+            log = advance(log, [seen(row) for row in rows[told : told + count]])
+            told += count
+            moved = {"sessions": log} if reader is self._sessions else {"stages": log}
+            self._cursor = await self._send(msgspec.structs.replace(self._cursor, **moved), events)
+
+    def _read(self, row: _Row, reading: Reading) -> tuple[Event, ...]:
+        return read_session(row, reading) if isinstance(row, SessionRow) else self._pairs.read_stage(row, reading)
+
+    async def _send(self, cursor: Cursor, events: Sequence[Event]) -> Cursor:
+        """Publish `events` together with the cursor behind them; returns the cursor as it stands on the bus."""
+        signed = msgspec.structs.replace(cursor, signature=self._delivery.signature())
+        await self._delivery.send(SourceBatch(encode_cursor(signed).decode(), list(events)))
+        return signed
+
+    async def _tell_seen(self) -> None:
+        """Check that the bus holds what was published, and tell that the database answers, both now and then."""
+        assert self._cursor is not None, "it is resumed first"
+        now = asyncio.get_running_loop().time()
+        if now >= self._verify_at:
+            await self._delivery.verify()
+            self._verify_at = now + _VERIFY_S
+        if now >= self._seen_at:
+            self._cursor = await self._send(self._cursor, [self._seen(self._cursor.since)])
+            self._seen_at = now + _SEEN_S
+
+    def _seen(self, since: int, *, anew: bool = False) -> NodeSeen:
+        return NodeSeen(node=self._node, ts=self._clock.now_ms(), group="reasoning", since=since, anew=anew)
+
+    async def _resume(self, file: str) -> Cursor:
+        """Find the place up to which this file is published; where that is a new one, publish it with the lists."""
+        (stored,) = (await self._delivery.resume()).values()
+        known = decode_cursor(stored)
+        cursor = None if known is None else await self._related(known, file)
+        if cursor is None:
+            since = self._clock.now_ms() - _READ_BACK_MS if known is None else known.since
+            sessions, stages = await self._beginning(self._sessions), await self._beginning(self._stages)
+            cursor = Cursor(file, since, sessions, stages, "")
+        recalled = await self._recall(cursor)
+        same = known is not None and (known.sessions, known.stages) == (cursor.sessions, cursor.stages)
+        if known is not None and not same:
+            _logger.warning("%s: the database is another than before, or an older copy of it", COLLECTOR)
+        self._seen_at = asyncio.get_running_loop().time() + _SEEN_S
+        anew = self._seen(cursor.since, anew=known is not None and not same)
+        return await self._send(cursor, [anew] if same else [anew, *recalled])
+
+    async def _related(self, known: Cursor, file: str) -> Cursor | None:
+        """The cursor for the file that is open; None if it is another database than the one that was read."""
+        logs: list[RowLog] = []
+        for reader, log in ((self._sessions, known.sessions), (self._stages, known.stages)):
+            rows = await reader.within([(mark.id, mark.id) for mark in log.marks])
+            relation = relate(log, await reader.top(), dict(map(seen, rows)), same_file=file == known.file)
+            if relation.log is None:
+                return None
+            self.ambiguous += relation.ambiguous
+            logs.append(relation.log)
+        return Cursor(file, known.since, logs[0], logs[1], known.signature)
+
+    async def _beginning(self, reader: _Reader) -> RowLog:
+        """Where a first start begins: below the rows of the last hour, and at most some ten thousand rows back."""
+        top = place = await reader.top()
+        oldest = self._clock.now_ms() - _READ_BACK_MS
+        first, walked = top + 1, 0
+        while walked < _READ_BACK_ROWS and (rows := await reader.below(place)):
+            recent = [row.id for row in rows if (created_ms(row.created_at) or 0) >= oldest]
+            if not recent:
+                break
+            first = min(recent)
+            walked += len(rows)
+            place = rows[-1].id - 1
+        marks = [seen(row) for row in await reader.below(first - 1)]
+        return begin(first - 1, marks, old=top)
+
+    async def _recall(self, cursor: Cursor) -> list[Event]:
+        """The events for the lists of the newest, from before the cursor. Learns the stages there."""
+        self._pairs = StagePairs()
+        now = self._clock.now_ms()
+        events: list[Event] = []
+        for session in reversed((await self._sessions.below(cursor.sessions.top))[:MAX_LOGS]):
+            events += read_session(session, Reading(self._node, now, now, session.id))[:1]
+        deltas: dict[int, Event] = {}
+        for stage in await self._last_stages(cursor.stages.top):
+            for event in self._pairs.read_stage(stage, Reading(self._node, now, now, stage.id)):
+                if isinstance(event, ReasoningStage) and event.delta is not None:
+                    deltas[event.id] = event
+        return events + [deltas[row_id] for row_id in sorted(deltas)[-MAX_DELTAS:]]
+
+    async def _last_stages(self, top: int) -> list[StageRow]:
+        """The newest stages up to the id `top`, ascending."""
+        stages: list[StageRow] = []
+        while len(stages) < _PAIRED_ROWS and (more := await self._stages.below(top)):
+            stages += more
+            top = more[-1].id - 1
+        return stages[::-1]

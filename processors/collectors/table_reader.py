@@ -1,0 +1,98 @@
+"""Reads rows of an append-only table by their ids, as many at once as can be had in a short time."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from processors.collectors.database import Database, TooSlow
+
+__all__ = ["Table", "TableReader"]
+
+_MOST_ROWS: Final = 125
+
+T = TypeVar("T")
+
+
+class Table(NamedTuple, Generic[T]):
+    """A table with ids, and what a row of it becomes: `row(id, *columns)`."""
+
+    name: str
+    columns: tuple[str, ...]
+    row: Callable[..., T]
+
+
+class TableReader(Generic[T]):
+    """Reads one table of a database. A column that the table lacks is None, and a table that is not there is empty."""
+
+    def __init__(self, database: Database, table: Table[T]) -> None:
+        self.table = table
+        self._database = database
+        # Columns that the table has; empty while there is no table.
+        self._columns: frozenset[str] = frozenset()
+        # Whether ids are counted in `sqlite_sequence`.
+        self._counted = False
+        # Rows at once.
+        self._limit = _MOST_ROWS
+
+    async def look(self) -> None:
+        """Learn the table's columns, as long as some are missing. Raises as `Database.read`."""
+        if not self._columns.issuperset(self.table.columns):
+            self._columns = await self._database.columns(self.table.name)
+            self._counted = bool(await self._database.columns("sqlite_sequence"))
+
+    async def top(self) -> int:
+        """The largest id that was ever given, 0 if none. Raises as `Database.read`."""
+        if not self._columns:
+            return 0
+        name = self.table.name
+        tops = [f"SELECT max(rowid) AS top FROM {name}"]  # noqa: S608  - our own names
+        if self._counted:
+            tops.append(f"SELECT seq FROM sqlite_sequence WHERE name = '{name}'")  # noqa: S608  - our own names
+        rows = await self._database.read(f"SELECT max(top) FROM ({' UNION ALL '.join(tops)})")  # noqa: S608
+        return rows[0][0] or 0
+
+    async def above(self, row_id: int) -> list[T]:
+        """The next rows above `row_id`, ascending. Raises as `Database.read`."""
+        return await self._read("{table} WHERE {table}.rowid > ? ORDER BY 1 LIMIT ?", (row_id,))
+
+    async def below(self, row_id: int) -> list[T]:
+        """The next rows up to `row_id`, descending. Raises as `Database.read`."""
+        return await self._read("{table} WHERE {table}.rowid <= ? ORDER BY 1 DESC LIMIT ?", (row_id,))
+
+    async def within(self, ranges: Sequence[tuple[int, int]]) -> list[T]:
+        """The first rows of `ranges` (first and last id), ascending. Raises as `Database.read`."""
+        if not ranges:
+            return []
+        # Joined, each range is a search of its own; as alternatives of one condition they would be a full scan.
+        values = ", ".join(["(?, ?)"] * len(ranges))
+        source = (
+            f"(SELECT column1 AS first, column2 AS last FROM (VALUES {values})) CROSS JOIN {{table}} "  # noqa: S608
+            "ON {table}.rowid BETWEEN first AND last ORDER BY 1 LIMIT ?"
+        )
+        return await self._read(source, [end for each in ranges for end in each])
+
+    async def _read(self, source: str, parameters: Sequence[object]) -> list[T]:
+        if not self._columns:
+            return []
+        columns = [name if name in self._columns else "NULL" for name in self.table.columns]
+        while True:
+            try:
+                rows = await self._select(columns, source, parameters)
+            except TooSlow:
+                if self._limit == 1:
+                    raise sqlite3.OperationalError(f"{self.table.name} is too slow to read") from None
+            except sqlite3.DataError:
+                # A row holds more than can be read: it is found by reading singly, and nothing but its id is read.
+                if self._limit == 1:
+                    columns = ["NULL"] * len(columns)
+            else:
+                self._limit = min(2 * self._limit, _MOST_ROWS)
+                return [self.table.row(*row) for row in rows]
+            self._limit = max(1, self._limit // 8)
+
+    async def _select(self, columns: Sequence[str], source: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        name = self.table.name
+        # Of a query only the beginning travels.
+        chosen = ", ".join("substr(query, 1, 200)" if column == "query" else column for column in columns)
+        sql = f"SELECT {name}.rowid, {chosen} FROM {source.format(table=name)}"  # noqa: S608  - our own names
+        return await self._database.read(sql, (*parameters, self._limit))

@@ -1,0 +1,56 @@
+"""ARK's two databases as its own programs make them."""
+
+import sqlite3
+from pathlib import Path
+
+__all__ = ["make_reasoning", "write_session"]
+
+_REASONING = """
+CREATE TABLE reasoning_sessions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT UNIQUE NOT NULL, agent_name TEXT NOT NULL, query TEXT NOT NULL,
+  final_output TEXT, overall_confidence REAL, total_duration_ms REAL, timestamp TEXT NOT NULL, metadata TEXT,
+  created_at DATETIME DEFAULT CURRENT_TIMESTAMP
+);
+CREATE TABLE reasoning_stages (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL, stage_name TEXT NOT NULL,
+  stage_order INTEGER NOT NULL,
+  input_data TEXT, output_data TEXT, confidence REAL, duration_ms REAL, traces TEXT, metadata TEXT,
+  created_at DATETIME DEFAULT CURRENT_TIMESTAMP
+);
+CREATE INDEX by_agent ON reasoning_sessions (agent_name, timestamp);
+CREATE INDEX by_session ON reasoning_stages (session_id, stage_order);
+"""
+
+
+def make_reasoning(path: Path, mode: str = "delete") -> sqlite3.Connection:
+    """A new, empty `reasoning_logs.db`; to be closed by the caller. Statements commit by themselves."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.executescript(_REASONING)
+    return connection
+
+
+def write_session(
+    connection: sqlite3.Connection,
+    session: str,
+    confidences: list[float | None],
+    *,
+    created_at: str | float | None = None,
+    row_id: int | None = None,
+) -> None:
+    """One session and its stages in one transaction; `created_at` of all of them, by default SQLite's own."""
+    names, values = ("", ()) if created_at is None else (", created_at", (created_at,))
+    marks = ", ?" * len(values)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(
+        "INSERT INTO reasoning_sessions (id, session_id, agent_name, query, timestamp, overall_confidence"
+        f"{names}) VALUES (?, ?, 'planner', 'why is the sky blue', 'now', ?{marks})",
+        (row_id, session, confidences[-1] if confidences else None, *values),
+    )
+    connection.executemany(
+        f"INSERT INTO reasoning_stages (session_id, stage_name, stage_order, confidence{names}) "
+        f"VALUES (?, 'think', ?, ?{marks})",
+        [(session, order, confidence, *values) for order, confidence in enumerate(confidences)],
+    )
+    connection.execute("COMMIT")
