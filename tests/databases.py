@@ -3,31 +3,26 @@
 import sqlite3
 from pathlib import Path
 
-__all__ = ["make_reasoning", "write_session"]
+from processors.tools.ark_schema import ARK, REASONING, SCHEMAS
 
-_REASONING = """
-CREATE TABLE reasoning_sessions (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT UNIQUE NOT NULL, agent_name TEXT NOT NULL, query TEXT NOT NULL,
-  final_output TEXT, overall_confidence REAL, total_duration_ms REAL, timestamp TEXT NOT NULL, metadata TEXT,
-  created_at DATETIME DEFAULT CURRENT_TIMESTAMP
-);
-CREATE TABLE reasoning_stages (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL, stage_name TEXT NOT NULL,
-  stage_order INTEGER NOT NULL,
-  input_data TEXT, output_data TEXT, confidence REAL, duration_ms REAL, traces TEXT, metadata TEXT,
-  created_at DATETIME DEFAULT CURRENT_TIMESTAMP
-);
-CREATE INDEX by_agent ON reasoning_sessions (agent_name, timestamp);
-CREATE INDEX by_session ON reasoning_stages (session_id, stage_order);
-"""
+__all__ = ["make_ark", "make_reasoning", "write_session"]
 
 
 def make_reasoning(path: Path, mode: str = "delete") -> sqlite3.Connection:
     """A new, empty `reasoning_logs.db`; to be closed by the caller. Statements commit by themselves."""
+    return _make(path, mode, SCHEMAS[REASONING])
+
+
+def make_ark(path: Path, mode: str = "delete") -> sqlite3.Connection:
+    """A new, empty `ark.db`; likewise."""
+    return _make(path, mode, SCHEMAS[ARK])
+
+
+def _make(path: Path, mode: str, schema: str) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute(f"PRAGMA journal_mode = {mode}")
-    connection.executescript(_REASONING)
+    connection.executescript(schema)
     return connection
 
 

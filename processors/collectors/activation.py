@@ -1,13 +1,21 @@
-"""Whether the federation half is simulated now: a decision from what is known of its sources."""
+"""Whether a half is simulated now: a decision from what is known of its sources."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.metrics import SourceState
 
-__all__ = ["FALLBACK_MS", "GROUPS", "Activation"]
+__all__ = ["FALLBACK_MS", "FEDERATION", "MEMORY", "Activation", "Half"]
 
-GROUPS: Final = frozenset({"peers", "sync"})
-"""The groups of the federation half."""
+
+class Half(NamedTuple):
+    """One half of the system: its name, and the groups that its sources feed."""
+
+    name: str
+    groups: frozenset[str]
+
+
+FEDERATION: Final = Half("federation", frozenset({"peers", "sync"}))
+MEMORY: Final = Half("memory", frozenset({"reasoning", "code"}))
 
 FALLBACK_MS: Final = 30_000
 """How long a source must have been away before `fallback` simulates, ms."""
@@ -16,13 +24,14 @@ _FIRST_VERDICT_MS: Final = 4_000
 
 
 class Activation:
-    """The decision for one value of ARK_SIMULATE.
+    """The decision for one half and one value of ARK_SIMULATE.
 
-    `ever_live`: a collector of this half has published on this bus. A first start waits for the first word of a
+    `ever_live`: a collector of that half has published on this bus. A first start waits for the first word of a
     source, at most four seconds, or every page would begin with a flash of made-up peers.
     """
 
-    def __init__(self, mode: str, *, ever_live: bool, started: int) -> None:
+    def __init__(self, half: Half, mode: str, *, ever_live: bool, started: int) -> None:
+        self._half = half
         self._mode = mode
         self._ever_live = ever_live
         # When to simulate if no source has said anything, ms; a source that is down makes it earlier.
@@ -32,7 +41,7 @@ class Activation:
 
     def observe(self, state: SourceState, now: int) -> None:
         """Take note of what a source said, at `now` (ms)."""
-        if state.group not in GROUPS:
+        if state.group not in self._half.groups:
             return
         if state.state == "live":
             self._ever_live = True
@@ -63,4 +72,6 @@ class Activation:
         """Why nothing is simulated, a short clause."""
         if self._mode == "never":
             return "ARK_SIMULATE is never"
-        return "the federation half has been live" if self._ever_live else "waiting for the first word of a source"
+        if self._ever_live:
+            return f"the {self._half.name} half has been live"
+        return "waiting for the first word of a source"

@@ -1,4 +1,4 @@
-"""The collectors' process: the sources of the federation half, the simulator, and the reporter.
+"""The collectors' process: the sources of both halves, their simulators, and the reporter.
 
 Each runs by itself: a source that fails reports it and tries again, its neighbours go on.
 """
@@ -7,11 +7,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from processors.collectors import peers, sync_events
+from processors.collectors import memory_simulation, peers, reasoning, simulation, sync_events
+from processors.collectors.activation import FEDERATION, MEMORY, Half
 from processors.collectors.delivery import ever_published
 from processors.collectors.peer_reader import PeerCollector
+from processors.collectors.reasoning_reader import ReasoningCollector
 from processors.collectors.reporter import Reporter
-from processors.collectors.simulator import COLLECTOR, Simulator
+from processors.collectors.simulator import Making, Simulator
+from processors.collectors.status import SourceStatus
 from processors.collectors.sync_reader import SyncCollector
 from processors.runtime.bus import Bus
 from processors.runtime.settings import Settings, node_id
@@ -20,7 +23,8 @@ from schemas import streams
 
 __all__ = ["serve"]
 
-_SOURCES: Final = (peers.COLLECTOR, sync_events.COLLECTOR)
+_MESH: Final = (peers.COLLECTOR, sync_events.COLLECTOR)
+_MEMORY: Final = (reasoning.COLLECTOR,)
 
 
 async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
@@ -30,34 +34,64 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
     """
     node = await asyncio.to_thread(node_id, settings)
     partitions = streams.live_partitions(settings.ark_partitions)
-    lived = await ever_published(bus, partitions, _SOURCES)
+    # A node's databases are published under its own name: several nodes may share a partition.
+    own = {f"{collector}:{node}": collector for collector in _MEMORY}
+    lived = await ever_published(bus, partitions, [*_MESH, *own])
     reporter = Reporter(bus, node, settings.ark_retention)
-    runs = [*_sources(bus, settings, partitions, reporter, lived), reporter.run()]
+    sources = _Sources(bus, settings, node, reporter, {own.get(name, name) for name in lived})
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run) for run in runs]
+        tasks = [group.create_task(run) for run in (*sources.runs(), reporter.run())]
         await stop.wait()
         await end_tasks(tasks)
     await reporter.close()
 
 
-def _sources(
-    bus: Bus, settings: Settings, partitions: list[str], reporter: Reporter, lived: set[str]
-) -> list[Coroutine[Any, Any, None]]:
-    peers_status = reporter.source(peers.COLLECTOR, "peers", lived=peers.COLLECTOR in lived)
-    sync_status = reporter.source(sync_events.COLLECTOR, "sync", lived=sync_events.COLLECTOR in lived)
-    simulator = Simulator(
-        bus,
-        reporter.source(COLLECTOR, "federation"),
-        mode=settings.ark_simulate,
-        seed=settings.ark_simulate_seed,
-        ever_live=bool(lived),
-    )
-    if settings.ark_simulate == "always":
-        for status in (peers_status, sync_status):
-            status.resting(bus.clock.now_ms(), "ARK_SIMULATE is always")
-        return [simulator.run()]
-    return [
-        PeerCollector(bus, settings.redis_url, partitions, peers_status).run(),
-        SyncCollector(bus, settings.redis_url, partitions, sync_status).run(),
-        simulator.run(),
-    ]
+class _Sources:
+    """What is watched and simulated for one node. `lived`: collectors that have been live on this bus."""
+
+    def __init__(self, bus: Bus, settings: Settings, node: str, reporter: Reporter, lived: set[str]) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._node = node
+        self._partitions = streams.live_partitions(settings.ark_partitions)
+        self._home = streams.partition_of(node, settings.ark_partitions)
+        self._lived = lived
+        self._peers = reporter.source(peers.COLLECTOR, "peers", lived=peers.COLLECTOR in lived)
+        self._syncs = reporter.source(sync_events.COLLECTOR, "sync", lived=sync_events.COLLECTOR in lived)
+        self._reasoning = reporter.source(reasoning.COLLECTOR, "reasoning", lived=reasoning.COLLECTOR in lived)
+        self._mesh = reporter.source(simulation.COLLECTOR, "federation")
+        self._memory = reporter.source(memory_simulation.COLLECTOR, "memory")
+
+    def runs(self) -> list[Coroutine[Any, Any, None]]:
+        """Everything that is to run."""
+        return [*self._watching(), *(simulator.run() for simulator in self._simulators())]
+
+    def _watching(self) -> list[Coroutine[Any, Any, None]]:
+        settings, bus = self._settings, self._bus
+        if settings.ark_simulate == "always":
+            for status in (self._peers, self._syncs, self._reasoning):
+                status.resting(bus.clock.now_ms(), "ARK_SIMULATE is always")
+            return []
+        data = settings.ark_base_path / "data"
+        return [
+            PeerCollector(bus, settings.redis_url, self._partitions, self._peers).run(),
+            SyncCollector(bus, settings.redis_url, self._partitions, self._syncs).run(),
+            ReasoningCollector(bus, data / "reasoning_logs.db", self._node, self._home, self._reasoning).run(),
+        ]
+
+    def _simulators(self) -> list[Simulator]:
+        def simulator(status: SourceStatus, half: Half, make: Making, collectors: tuple[str, ...]) -> Simulator:
+            return Simulator(
+                self._bus,
+                status,
+                half,
+                make,
+                mode=self._settings.ark_simulate,
+                seed=self._settings.ark_simulate_seed,
+                ever_live=not self._lived.isdisjoint(collectors),
+            )
+
+        return [
+            simulator(self._mesh, FEDERATION, simulation.Simulation, _MESH),
+            simulator(self._memory, MEMORY, memory_simulation.MemorySimulation, _MEMORY),
+        ]

@@ -1,51 +1,80 @@
-"""The collector `simulator`: publishes a simulated federation while there is no real one.
+"""The collectors `simulator` and `memory_simulator`: each publishes a simulated half while there is no real one.
 
-Its partition is its own, never mixed with live ones; whether it runs is decided by `activation` from ARK_SIMULATE and
-what `ark:sources` tells of the live collectors, of this process or of another.
+Their partition is their own, never mixed with live ones; whether one runs is decided by `activation` from ARK_SIMULATE
+and what `ark:sources` tells of the live collectors of its half, of this process or of another.
 """
 
 import asyncio
 import contextlib
 import random
-from typing import Final
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
-from processors.collectors.activation import Activation
+from processors.collectors.activation import Activation, Half
 from processors.collectors.backoff import Backoff
 from processors.collectors.delivery import Delivery, until_bus_answers
 from processors.collectors.publisher import CursorConflict, SourceBatch
-from processors.collectors.simulation import Simulation
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus, Entry
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
 from schemas.errors import SchemaError
+from schemas.events import Event
 
-__all__ = ["COLLECTOR", "Simulator"]
-
-COLLECTOR: Final = "simulator"
+__all__ = ["Making", "SimulatedHalf", "Simulator"]
 
 _logger = get_logger("collectors")
 
 
-class Simulator:
-    """Simulates the federation half as `mode` (ARK_SIMULATE) says. `ever_live`: that half was live on this bus."""
+class SimulatedHalf(Protocol):
+    """What makes the events of a half up."""
 
-    def __init__(self, bus: Bus, status: SourceStatus, *, mode: str, seed: int, ever_live: bool) -> None:
+    def next_deadline(self) -> int:
+        """When the next thing happens, ms."""
+        ...
+
+    def step(self, now: int) -> list[Event]:
+        """What happened up to `now` (ms), at most one batch of it."""
+        ...
+
+
+Making: TypeAlias = Callable[[Callable[[], float], int], SimulatedHalf]
+"""A new simulation, from random numbers in [0, 1) and the time (ms)."""
+
+
+class Simulator:
+    """Simulates `half` as `mode` (ARK_SIMULATE) says, under the name that `status` has.
+
+    `ever_live`: that half was live on this bus.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        status: SourceStatus,
+        half: Half,
+        make: Making,
+        *,
+        mode: str,
+        seed: int,
+        ever_live: bool,
+    ) -> None:
         self._bus = bus
         self._clock = bus.clock
         self._status = status
-        self._delivery = Delivery(bus, COLLECTOR, [streams.SIMULATED], status)
-        self._activation = Activation(mode, ever_live=ever_live, started=bus.clock.now_ms())
-        self._random = random.Random(seed).random  # noqa: S311  - a federation that can be repeated, not a secret
+        self._make = make
+        self._delivery = Delivery(bus, status.collector, [streams.SIMULATED], status)
+        self._activation = Activation(half, mode, ever_live=ever_live, started=bus.clock.now_ms())
+        self._random = random.Random(seed).random  # noqa: S311  - a half that can be repeated, not a secret
         self._backoff = Backoff(random.random)
         # None while nothing is simulated.
-        self._simulation: Simulation | None = None
+        self._simulation: SimulatedHalf | None = None
         # Set when a source said something.
         self._heard = asyncio.Event()
 
     async def run(self) -> None:
         """Simulate, or wait for the need to, until cancelled. Cancellation: safe."""
-        after = await until_bus_answers(COLLECTOR, self._newest)
+        after = await until_bus_answers(self._status.collector, self._newest)
         following = await self._bus.subscribe(streams.SOURCES, after, self._hear)
         try:
             while True:
@@ -53,7 +82,7 @@ class Simulator:
                     await self._turn()
                     await self._wait()
                 except CursorConflict as conflict:
-                    _logger.warning("%s: beginning again: %s", COLLECTOR, conflict)
+                    _logger.warning("%s: beginning again: %s", self._status.collector, conflict)
                     self._simulation = None
                     await asyncio.sleep(self._backoff.next_s())  # two simulators must not take turns at full speed
         finally:
@@ -68,7 +97,7 @@ class Simulator:
             try:
                 self._activation.observe(codec.decode_source(fields), self._clock.now_ms())
             except SchemaError as error:
-                _logger.warning("%s: an entry of %s is left out: %s", COLLECTOR, streams.SOURCES, error)
+                _logger.warning("%s: an entry of %s is left out: %s", self._status.collector, streams.SOURCES, error)
         self._heard.set()
 
     async def _turn(self) -> None:
@@ -80,7 +109,7 @@ class Simulator:
             return
         if self._simulation is None:
             await self._delivery.resume()
-            self._simulation = Simulation(self._random, now)
+            self._simulation = self._make(self._random, now)
         events = self._simulation.step(now)
         if events:
             await self._delivery.send(SourceBatch(self._delivery.signature(), events))

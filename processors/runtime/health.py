@@ -207,7 +207,7 @@ def _source_finding(state: SourceState, age_ms: int) -> Finding:
     text = f"{state.node}: {state.group} is {state.state}" + (f" ({state.reason})" if state.reason else "")
     if state.state == "live":
         return Finding(check, "ok", text)
-    if state.collector == "simulator" and state.state == "down":
+    if state.group in {"federation", "memory"} and state.state == "down":
         return Finding(check, "ok", f"{state.node}: nothing is simulated")
     advice = {
         "simulated": "see REDIS_URL and ARK_SIMULATE",

@@ -2,7 +2,7 @@ from typing import Literal
 
 import pytest
 
-from processors.collectors.activation import FALLBACK_MS, Activation
+from processors.collectors.activation import FALLBACK_MS, FEDERATION, MEMORY, Activation, Half
 from schemas.metrics import SourceState
 
 
@@ -13,26 +13,26 @@ def said(
 
 
 def test_always_simulates_and_never_does_not() -> None:
-    assert Activation("always", ever_live=True, started=0).active(0)
-    assert not Activation("never", ever_live=False, started=0).active(10**9)
+    assert Activation(FEDERATION, "always", ever_live=True, started=0).active(0)
+    assert not Activation(FEDERATION, "never", ever_live=False, started=0).active(10**9)
 
 
 def test_a_first_start_waits_for_the_first_word_of_a_source() -> None:
-    activation = Activation("auto", ever_live=False, started=0)
+    activation = Activation(FEDERATION, "auto", ever_live=False, started=0)
     assert not activation.active(10)
     activation.observe(said("down"), 20)
     assert activation.active(20)
 
 
 def test_a_first_start_without_any_word_simulates_after_four_seconds() -> None:
-    activation = Activation("auto", ever_live=False, started=1_000)
+    activation = Activation(FEDERATION, "auto", ever_live=False, started=1_000)
     assert activation.next_deadline(1_000) == 5_000
     assert not activation.active(4_999)
     assert activation.active(5_000)
 
 
 def test_a_live_source_ends_the_simulation_for_good() -> None:
-    activation = Activation("auto", ever_live=False, started=0)
+    activation = Activation(FEDERATION, "auto", ever_live=False, started=0)
     activation.observe(said("down"), 20)
     activation.observe(said("live"), 30)
     activation.observe(said("stale", since=40), 40)
@@ -41,11 +41,11 @@ def test_a_live_source_ends_the_simulation_for_good() -> None:
 
 
 def test_a_half_that_was_live_before_is_not_simulated() -> None:
-    assert not Activation("auto", ever_live=True, started=0).active(10**9)
+    assert not Activation(FEDERATION, "auto", ever_live=True, started=0).active(10**9)
 
 
 def test_fallback_simulates_a_source_that_was_away_for_thirty_seconds() -> None:
-    activation = Activation("fallback", ever_live=True, started=0)
+    activation = Activation(FEDERATION, "fallback", ever_live=True, started=0)
     activation.observe(said("stale", since=1_000), 1_000)
     assert activation.next_deadline(2_000) == 1_000 + FALLBACK_MS
     assert not activation.active(999 + FALLBACK_MS)
@@ -53,14 +53,20 @@ def test_fallback_simulates_a_source_that_was_away_for_thirty_seconds() -> None:
 
 
 def test_fallback_ends_when_the_source_is_live_again() -> None:
-    activation = Activation("fallback", ever_live=True, started=0)
+    activation = Activation(FEDERATION, "fallback", ever_live=True, started=0)
     activation.observe(said("stale", since=0), 0)
     activation.observe(said("live"), FALLBACK_MS + 5)
     assert not activation.active(FALLBACK_MS + 5)
 
 
+@pytest.mark.parametrize(("half", "other"), [(FEDERATION, "code"), (MEMORY, "peers")])
 @pytest.mark.parametrize("mode", ["auto", "fallback"])
-def test_sources_of_the_other_half_do_not_count(mode: str) -> None:
-    activation = Activation(mode, ever_live=False, started=0)
-    activation.observe(said("live", group="code"), 0)
+def test_sources_of_the_other_half_do_not_count(mode: str, half: Half, other: Literal["peers", "code"]) -> None:
+    activation = Activation(half, mode, ever_live=False, started=0)
+    activation.observe(said("live", group=other), 0)
     assert activation.active(10_000)
+
+
+@pytest.mark.parametrize("half", [FEDERATION, MEMORY])
+def test_a_half_that_has_been_live_is_named(half: Half) -> None:
+    assert Activation(half, "auto", ever_live=True, started=0).why_not() == f"the {half.name} half has been live"

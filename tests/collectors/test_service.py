@@ -12,17 +12,18 @@ from processors.collectors.service import serve
 from processors.runtime.bus import Bus, Entry
 from processors.runtime.settings import Settings, load_settings
 from schemas import codec, streams
-from schemas.events import Heartbeat
+from schemas.events import Event, Heartbeat, NodeSeen
 from schemas.metrics import SourceState
 from tests.collectors.helpers import published, until
+from tests.databases import make_ark, make_reasoning
 
 NOWHERE = "redis://:secret@127.0.0.1:1/0"
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings whose Redis does not answer."""
-    return load_settings({"REDIS_URL": NOWHERE, "ARK_STATE_DIR": str(tmp_path)})
+    """Settings whose Redis does not answer, and whose databases are not there."""
+    return load_settings({"REDIS_URL": NOWHERE, "ARK_STATE_DIR": str(tmp_path), "ARK_BASE_PATH": str(tmp_path)})
 
 
 @contextlib.asynccontextmanager
@@ -59,12 +60,41 @@ async def test_without_a_redis_the_federation_is_simulated_in_its_own_partition(
     assert await published(bus) == []
 
 
+async def heartbeats(bus: Bus) -> list[Event]:
+    """Those that are simulated."""
+    return [event for event in await published(bus, [streams.SIMULATED]) if isinstance(event, Heartbeat)]
+
+
+@pytest.mark.parametrize("live", ["federation", "memory"])
+async def test_each_half_is_simulated_by_itself(
+    bus: Bus, settings: Settings, ark: Redis, source_url: str, live: str
+) -> None:
+    if live == "federation":
+        settings = dataclasses.replace(settings, redis_url=source_url)
+        expected = {"peers": "live", "reasoning": "down", "simulator": "down", "memory_simulator": "simulated"}
+    else:
+        make_reasoning(settings.ark_base_path / "data" / "reasoning_logs.db").close()
+        make_ark(settings.ark_base_path / "data" / "ark.db").close()
+        expected = {"peers": "down", "reasoning": "live", "simulator": "simulated", "memory_simulator": "down"}
+    async with serving(bus, settings):
+        await until_said(bus, **expected)
+
+
+async def test_a_node_s_memory_is_published_in_its_own_partition(bus: Bus, settings: Settings) -> None:
+    make_reasoning(settings.ark_base_path / "data" / "reasoning_logs.db").close()
+    settings = dataclasses.replace(settings, ark_node_id="node-a")
+    async with serving(bus, settings):
+        await until_said(bus, reasoning="live")
+    home = streams.partition_of("node-a", settings.ark_partitions)
+    assert {event.node for event in await published(bus, [home]) if isinstance(event, NodeSeen)} == {"node-a"}
+
+
 async def test_a_redis_that_appears_ends_the_simulation(
     bus: Bus, settings: Settings, ark: Redis, source_url: str
 ) -> None:
     async with serving(bus, dataclasses.replace(settings, redis_url=source_url)):
         await until_said(bus, peers="live", sync_events="live", simulator="down")
-    assert await published(bus, [streams.SIMULATED]) == []
+    assert await heartbeats(bus) == []
 
 
 async def test_a_half_that_was_live_before_is_stale_and_not_simulated(
@@ -83,7 +113,9 @@ async def test_stopping_in_order_tells_of_it(bus: Bus, settings: Settings, ark: 
     assert {name: (state.state, state.reason) for name, state in states.items()} == {
         "peers": ("stale", "collector stopped"),
         "sync_events": ("stale", "collector stopped"),
+        "reasoning": ("down", "file does not exist"),
         "simulator": ("down", "stopped"),
+        "memory_simulator": ("down", "stopped"),
     }
 
 
