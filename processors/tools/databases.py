@@ -1,0 +1,134 @@
+"""The demo's part of ARK's databases: made if they are missing, written in short transactions, removed again.
+
+A row is ours if its id begins with `demo-`; a file that was made here carries our application id in its header.
+Whatever else is there stays as it is.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Final
+
+from processors.runtime.errors import SettingsError
+from processors.tools.ark_schema import IDS, SCHEMAS
+from processors.tools.errors import TargetFailed
+from processors.tools.traffic import PREFIX, Row
+
+__all__ = ["APPLICATION_ID", "BUSY_S", "DemoDatabase"]
+
+APPLICATION_ID: Final = int.from_bytes(b"ARKd", "big")
+"""Header field of a database file that was made here."""
+
+BUSY_S: Final = 5.0
+"""How long a database may be locked by others before we give up, seconds."""
+
+# All ids that begin with the prefix are at least the first, and less than the second: an index finds them.
+_OURS: Final = (PREFIX, PREFIX[:-1] + chr(ord(PREFIX[-1]) + 1))
+_REMOVED_AT_ONCE: Final = 10_000
+
+
+class DemoDatabase:
+    """What seed writes into the database at `path`. Its methods block, at most `BUSY_S` for others' locks.
+
+    They raise TargetFailed: if SQLite does. Each opens the file anew, so that it may be replaced meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def foreign(self) -> dict[str, int]:
+        """How many rows of each table seed did not make; empty if there is no file."""
+        if not self.path.exists():
+            return {}
+        with self._transaction("DEFERRED") as connection:
+            return {f"rows of {table}": _count_foreign(connection, table) for table in _tables(connection)}
+
+    def prepare(self) -> None:
+        """Make what is missing of the folder, the file and its tables.
+
+        Raises SettingsError: if ARK_BASE_PATH cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise SettingsError("ARK_BASE_PATH", f"cannot be written: {error.strerror}") from error
+        is_new = not self.path.exists()
+        with self._transaction(mode="rwc") as connection:
+            if is_new:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            # `executescript` would commit before it begins.
+            for statement in SCHEMAS[self.path.name].split(";"):
+                connection.execute(statement)
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Write `rows`, in their order, in one transaction."""
+        with self._transaction() as connection:
+            for statement, group in groupby(rows, attrgetter("statement")):
+                connection.executemany(statement, (row.values for row in group))
+
+    def remove(self) -> int:
+        """Remove the rows that seed made, and the file if it made that too and no row is left.
+
+        Returns how many rows there were. SQLite's count of ids that were given (AUTOINCREMENT) stays: a row that comes
+        later must not get the id of one that somebody has seen.
+        """
+        if not self.path.exists():
+            return 0
+        removed = 0
+        while some := self._remove_some():
+            removed += some
+        with self._transaction("EXCLUSIVE") as connection:
+            # Our rows are gone: what is left is not ours.
+            if _was_made_here(connection) and not any(_count_foreign(connection, t) for t in _tables(connection)):
+                for suffix in ("", "-journal", "-wal", "-shm"):
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        return removed
+
+    def _remove_some(self) -> int:
+        with self._transaction() as connection:
+            return sum(
+                connection.execute(
+                    f"DELETE FROM {table} WHERE rowid IN"  # noqa: S608  - names of this module
+                    f" (SELECT rowid FROM {table} WHERE {key} >= ? AND {key} < ? LIMIT {_REMOVED_AT_ONCE})",
+                    _OURS,
+                ).rowcount
+                for table, key in IDS.items()
+                if table in _tables(connection)
+            )
+
+    @contextlib.contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE", *, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+        try:
+            with contextlib.closing(_connect(self.path, mode)) as connection:
+                connection.execute(f"BEGIN {kind}")
+                yield connection
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise TargetFailed(str(self.path), error) from error
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_S, isolation_level=None)
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """The tables that somebody made, not SQLite itself."""
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) != 'sqlite_'")
+    return [name for (name,) in rows]
+
+
+def _count_foreign(connection: sqlite3.Connection, table: str) -> int:
+    quoted = '"' + table.replace('"', '""') + '"'
+    if table not in IDS:
+        return int(connection.execute(f"SELECT count(*) FROM {quoted}").fetchone()[0])  # noqa: S608  - quoted
+    key = IDS[table]
+    # An id may be NULL there: SQLite takes that for a primary key of text.
+    condition = f"{key} < ? OR {key} >= ? OR {key} IS NULL"
+    return int(connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}", _OURS).fetchone()[0])  # noqa: S608
+
+
+def _was_made_here(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,))
