@@ -9,7 +9,7 @@ from processors.gateway.server import Server
 from processors.runtime.settings import SETTINGS
 from schemas import streams
 from schemas.frames import CLOSE_CODES
-from schemas.metrics import FederationSummary
+from schemas.metrics import FederationSummary, MemorySummary, NodeSummary
 
 ROOT = Path(__file__).parent.parent
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
@@ -25,11 +25,13 @@ def test_every_stream_of_the_map_is_explained() -> None:
         assert f"`{spec.key}`" in DOCS["streams.md"], spec.key
 
 
-def test_every_field_of_the_summary_is_explained() -> None:
+@pytest.mark.parametrize("summary", [FederationSummary, MemorySummary, NodeSummary])
+def test_every_field_of_the_summaries_is_explained(summary: type[FederationSummary]) -> None:
     text = DOCS["metrics.md"].replace("`_p95`", "`latency_p95`").replace("`_p99`", "`latency_p99`")
-    for name in FederationSummary.__struct_fields__:
+    federation, memory = text.split("# Metrics of the memory engines")
+    for name in summary.__struct_fields__:
         if name != "ts":
-            assert f"`{name}`" in text, name
+            assert f"`{name}`" in (federation if summary is FederationSummary else memory), name
 
 
 def test_every_route_is_explained() -> None:

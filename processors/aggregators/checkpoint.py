@@ -5,6 +5,7 @@ that acquires the partition next reads which. Ordering: n grows by one with each
 """
 
 from collections.abc import AsyncIterator, Mapping
+from itertools import chain
 from typing import Any, Final, cast
 
 from processors.aggregators.ownership import Fenced, Grant
@@ -41,8 +42,8 @@ async def commit(bus: Bus, partition: str, grant: Grant, work: Commit, retention
     args += [work.partial, work.changes or b""]
     for fields in (work.state, work.roster):
         args += _sets_and_removals(fields)
-    for bodies in (work.feed, work.dead):
-        args += [len(bodies), *bodies]
+    args += [len(work.feed), *chain.from_iterable(work.feed)]
+    args += [len(work.dead), *work.dead]
     args.append(len(work.parked))
     for entry in work.parked:
         args.append(len(entry))

@@ -17,7 +17,8 @@ _FROM: Final = b"from:"
 class Gatherer(MergedWriter):
     """Writes a merged stream from one stream of each partition, in the order of their times where they meet.
 
-    Delivery: exactly once; how far each partition was gathered is noted together with what was gathered.
+    Only entries of its own kind are gathered; the others are passed over. Delivery: exactly once; how far each
+    partition was gathered is noted together with what was gathered.
     """
 
     def __init__(
@@ -34,23 +35,28 @@ class Gatherer(MergedWriter):
             key: meta.get(_FROM + partition.encode(), b"0-0").decode() for key, partition in self._sources.items()
         }
         loop = asyncio.get_running_loop()
+        # Partition -> id up to which it was read since that was noted last, and how many entries that were.
+        read: dict[str, str] = {}
+        count = 0
         while True:
             # All streams together may give as many times more: each append is bounded below.
             found = await self._bus.read_many(positions, count=_AT_ONCE // len(self._sources) + 1)
             began = loop.time()
-            if found:
-                grant = await self.append(grant, self._bodies(found), self._gathered(found))
-                positions |= {key: entries[-1][0].decode() for key, entries in found.items()}
+            positions |= {key: entries[-1][0].decode() for key, entries in found.items()}
+            read |= {self._sources[key]: positions[key] for key in found}
+            count += sum(map(len, found.values()))
+            bodies = self._bodies(found)
+            # What was passed over need not be noted each time: the next writer would pass over it again.
+            if bodies or count >= _AT_ONCE:
+                grant = await self.append(grant, bodies, read)
+                read, count = {}, 0
             spare = began + APPEND_INTERVAL_S - loop.time()
             if spare > 0:
                 await asyncio.sleep(spare)
 
-    def _gathered(self, found: dict[str, list[Entry]]) -> dict[str, str]:
-        return {self._sources[key]: entries[-1][0].decode() for key, entries in found.items()}
-
-    @staticmethod
-    def _bodies(found: dict[str, list[Entry]]) -> list[bytes]:
+    def _bodies(self, found: dict[str, list[Entry]]) -> list[bytes]:
+        kind = self._kind.encode()
         entries = [entry for partition in found.values() for entry in partition]
         entries.sort(key=lambda entry: entry_id(entry[0]))
-        # A foreign entry has no body to pass on, and is passed over.
-        return [fields[b"d"] for _, fields in entries if b"d" in fields]
+        # A foreign entry may have no body to pass on.
+        return [fields[b"d"] for _, fields in entries if fields.get(b"t") == kind and b"d" in fields]

@@ -1,34 +1,73 @@
-"""The merger: reads the partials of all partitions and the states of the sources, writes the summary."""
+"""The merger: reads the partials of all partitions and the states of the sources, writes the summary of one half."""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
-from processors.aggregators.merge import merge_federation, next_deadline
+from processors.aggregators import merge_federation, merge_memory
+from processors.aggregators.merge import Heard, Partials
 from processors.aggregators.merged import APPEND_INTERVAL_S, MergedWriter
 from processors.aggregators.ownership import Grant
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
 from schemas.errors import SchemaError
-from schemas.metrics import MAX_SOURCES, Partial, SourceState
+from schemas.metrics import MAX_SOURCES, FederationSummary, MemorySummary, Partial, SourceState
 from schemas.positions import entry_id
 
-__all__ = ["FederationMerger"]
+__all__ = ["FEDERATION", "MEMORY", "Half", "Merger"]
 
-_MOST_ENTRIES: Final = 50_000
 _SOURCES_READ_BACK: Final = 200
 
 _logger = get_logger("aggregators")
 
 
-class FederationMerger(MergedWriter):
-    """Writes `ark:metrics:federation`: one whole summary whenever a partial, a source or time changed it."""
+class Half(NamedTuple):
+    """What a merger has to know of the half that it summarises."""
 
-    def __init__(self, bus: Bus, partitions: list[str], retention_ms: int) -> None:
-        super().__init__(bus, streams.METRICS_FEDERATION, "federation", retention_ms, _MOST_ENTRIES)
+    stream: str
+    # Type of its entries, and most of them that are kept.
+    kind: str
+    most: int
+    # What its sources call the group they feed.
+    groups: frozenset[str]
+    # What of a partial goes into its summary: if that is as it was, so is the summary.
+    part_of: Callable[[Partial], object]
+    merge: Callable[[Partials, Heard, str, int, int], FederationSummary | MemorySummary]
+    next_deadline: Callable[[Partials, Heard, int], int | None]
+
+
+FEDERATION: Final = Half(
+    streams.METRICS_FEDERATION,
+    "federation",
+    50_000,
+    frozenset({"peers", "sync", "federation"}),
+    lambda partial: (partial.epoch, partial.since, partial.federation),
+    merge_federation.merge_federation,
+    merge_federation.next_deadline,
+)
+
+MEMORY: Final = Half(
+    streams.METRICS_MEMORY,
+    "memory",
+    10_000,
+    frozenset({"reasoning", "code", "memory"}),
+    lambda partial: (partial.epoch, partial.memory, partial.nodes),
+    merge_memory.merge_memory,
+    merge_memory.next_deadline,
+)
+
+
+class Merger(MergedWriter):
+    """Writes the whole summary of one half whenever what a partition says of it, a source or time changed it."""
+
+    def __init__(self, bus: Bus, half: Half, partitions: list[str], retention_ms: int) -> None:
+        super().__init__(bus, half.stream, half.kind, retention_ms, half.most)
+        self._half = half
         # Stream of partials -> partition.
         self._partitions = {streams.partials_key(name): name for name in partitions}
-        # Newest partial of each partition, and what each source said last, with the time it was heard.
+        # The partial that brought each partition's newest values, and what each source said last, with the time it
+        # was heard.
         self._partials: dict[str, Partial] = {}
         self._heard: dict[tuple[str, str], tuple[int, SourceState]] = {}
         # Newest id read of each stream.
@@ -38,15 +77,18 @@ class FederationMerger(MergedWriter):
         """Merge until cancelled. Raises Fenced, redis-py's errors."""
         await self._read_back()
         loop = asyncio.get_running_loop()
+        changed, deadline = True, None
         while True:
             began = loop.time()
             now = self._bus.clock.now_ms()
-            summary = merge_federation(self._partials, self._heard, grant.epoch, grant.n + 1, now)
-            grant = await self.append(grant, [codec.encode(summary)], {})
+            if changed or (deadline is not None and now >= deadline):
+                summary = self._half.merge(self._partials, self._heard, grant.epoch, grant.n + 1, now)
+                grant = await self.append(grant, [codec.encode(summary)], {})
+                deadline = self._half.next_deadline(self._partials, self._heard, now)
             spare = began + APPEND_INTERVAL_S - loop.time()
             if spare > 0:
                 await asyncio.sleep(spare)
-            await self._read()
+            changed = await self._read(deadline)
 
     async def _read_back(self) -> None:
         """Begin with the newest partial of each partition, and the newest word of each source."""
@@ -59,35 +101,41 @@ class FederationMerger(MergedWriter):
             self._take(key, entries)
         self._take(streams.SOURCES, sources[::-1])
 
-    async def _read(self) -> None:
-        """Wait for the next entries, or for time to change something."""
-        now = self._bus.clock.now_ms()
-        deadline = next_deadline(self._partials, self._heard, now)
-        block_ms = BLOCK_MS if deadline is None else max(1, min(BLOCK_MS, deadline - now))
+    async def _read(self, deadline: int | None) -> bool:
+        """Wait for the next entries, until `deadline` at most; returns whether they change the summary."""
+        wait_ms = BLOCK_MS if deadline is None else deadline - self._bus.clock.now_ms()
         positions = {key: self._positions.get(key, "0-0") for key in (*self._partitions, streams.SOURCES)}
-        while not (found := await self._bus.read_many(positions, block_ms=block_ms)):
-            now = self._bus.clock.now_ms()
-            if deadline is not None and now >= deadline:
-                return
-            block_ms = BLOCK_MS if deadline is None else max(1, min(BLOCK_MS, deadline - now))
-        for key, entries in found.items():
-            self._take(key, entries)
+        found = await self._bus.read_many(positions, block_ms=max(1, min(BLOCK_MS, wait_ms)))
+        changed = [self._take(key, entries) for key, entries in found.items()]
+        return any(changed)
 
-    def _take(self, key: str, entries: list[Entry]) -> None:
-        if not entries:
-            return
-        self._positions[key] = entries[-1][0].decode()
+    def _take(self, key: str, entries: list[Entry]) -> bool:
+        """Take what a stream brought; returns whether anything of it changes the summary."""
+        changed = False
         # Each partial is whole, only the newest counts; of the sources each has its own word.
         for text, fields in entries if key == streams.SOURCES else entries[-1:]:
+            self._positions[key] = text.decode()
             try:
                 if key == streams.SOURCES:
-                    self._hear(entry_id(text).ms, codec.decode_source(fields))
+                    changed |= self._hear(entry_id(text).ms, codec.decode_source(fields))
                 else:
-                    self._partials[self._partitions[key]] = codec.decode_partial(fields)
+                    changed |= self._hold(self._partitions[key], codec.decode_partial(fields))
             except SchemaError as error:
                 _logger.warning("an entry of %s is left out: %s", key, error)
+        return changed
 
-    def _hear(self, moment: int, state: SourceState) -> None:
+    def _hold(self, partition: str, partial: Partial) -> bool:
+        held = self._partials.get(partition)
+        if held is not None and self._half.part_of(held) == self._half.part_of(partial):
+            # A commit of the other half: each would cost an entry here that says nothing new.
+            return False
+        self._partials[partition] = partial
+        return True
+
+    def _hear(self, moment: int, state: SourceState) -> bool:
+        if state.group not in self._half.groups:
+            return False
         self._heard[state.node, state.collector] = (moment, state)
         if len(self._heard) > MAX_SOURCES:
             del self._heard[min(self._heard, key=lambda each: self._heard[each][0])]
+        return True

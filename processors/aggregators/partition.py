@@ -11,11 +11,25 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from processors.aggregators.memory import MemoryLedger
 from processors.aggregators.peers import Roster
 from processors.aggregators.sync import SyncLedger, SyncTotals
 from schemas import codec
 from schemas.errors import MalformedEntry, NewerVersion
-from schemas.events import MAX_BATCH_EVENTS, MAX_EXCERPT, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
+from schemas.events import (
+    MAX_BATCH_EVENTS,
+    MAX_EXCERPT,
+    CodeState,
+    Event,
+    Heartbeat,
+    NodeSeen,
+    PeerGone,
+    ReasoningSession,
+    ReasoningStage,
+    Rejected,
+    SyncIn,
+    SyncOut,
+)
 from schemas.metrics import DeadLetter, FederationPartial, Origin, Partial, SyncRecord
 from schemas.positions import entry_id
 from schemas.streams import SIMULATED, partition_of
@@ -28,8 +42,8 @@ microseconds on each, and serves nobody else meanwhile.
 """
 
 _MAX_FUTURE_MS: Final = 5_000
-# An event changes three fields at most: a sync its window, its sender's state and row. The seconds of the rates may all
-# be over at once.
+# An event changes three fields at most: a sync its window, its sender's state and row; a node its own, and that of one
+# that is forgotten for it. The seconds of the rates may all be over at once.
 _ROOM_FOR_BATCH: Final = 3 * MAX_BATCH_EVENTS + 70
 _MAX_PARKED_FIELDS: Final = 32
 _FORMAT: Final = 1
@@ -61,7 +75,8 @@ class Commit:
     # Body of the entry of `ark:{p}:changes`; None if the roster is as it was.
     changes: bytes | None = None
     partial: bytes = b""
-    feed: list[bytes] = field(default_factory=list)
+    # Entries of `ark:{p}:feed`: type ("sync" or "memory") and body.
+    feed: list[tuple[str, bytes]] = field(default_factory=list)
     dead: list[bytes] = field(default_factory=list)
     # Entries of a newer schema version, as they came.
     parked: list[Mapping[bytes, bytes]] = field(default_factory=list)
@@ -69,6 +84,19 @@ class Commit:
 
 _decode_totals = msgspec.json.Decoder(_Totals).decode
 _decode_row = msgspec.json.Decoder(list[int]).decode
+
+
+def _about(event: Event) -> str:
+    """The id whose partition an event belongs into; empty if any will do."""
+    match event:
+        case Heartbeat() | PeerGone() | SyncIn():
+            return event.peer
+        case SyncOut():
+            return event.sender
+        case Rejected():
+            return ""
+        case _:
+            return event.node
 
 
 class Partition:
@@ -81,11 +109,12 @@ class Partition:
         self._origin: Origin = "simulated" if name == SIMULATED else "live"
         self._roster = Roster()
         self._ledger = SyncLedger()
+        self._memory = MemoryLedger(self._origin)
         self._totals = _Totals(_FORMAT, now)
         # Internal time: the latest `now` that was seen.
         self._now = now
         # What the next commit tells besides state and roster.
-        self._feed: list[bytes] = []
+        self._feed: list[tuple[str, bytes]] = []
         self._dead: list[bytes] = []
         self._parked: list[Mapping[bytes, bytes]] = []
         # Weight x success ratio of each known peer in 10^-9, and their sum.
@@ -113,6 +142,8 @@ class Partition:
                 case "sync":
                     self._ledger.restore_window(key, encoded)
                     self._settle_integrity([key])
+                case "node":
+                    self._memory.restore(key, encoded)
                 case "rate":
                     self._ledger.rates.rows[int(key)] = _decode_row(encoded)
                 case "totals":
@@ -134,7 +165,7 @@ class Partition:
     def _dirty(self) -> int:
         roster, ledger = self._roster, self._ledger
         rows = len(roster.changed_rows) + len(roster.left) + len(roster.changed_state)
-        return rows + len(ledger.changed_windows) + len(ledger.changed_seconds) + 1
+        return rows + len(ledger.changed_windows) + len(ledger.changed_seconds) + len(self._memory.changed) + 1
 
     def fold(self, position: str, fields: Mapping[bytes, bytes], now: int) -> None:
         """Fold the stream entry of the id `position`. What cannot be read becomes a dead letter, or is parked."""
@@ -164,9 +195,9 @@ class Partition:
         if ts > arrived + _MAX_FUTURE_MS:
             ts = arrived
             self._totals.future += 1
-        about = event.sender if isinstance(event, SyncOut) else "" if isinstance(event, Rejected) else event.peer
+        about = _about(event)
         if about and self.name != SIMULATED and (home := partition_of(about, self._count)) != self.name:
-            # Counted here it would make a second peer of the same id.
+            # Counted here it would make a second peer, or a second node, of the same id.
             self._reject(ts, "aggregator", f"belongs into partition {home}", codec.encode(event))
             return
         match event:
@@ -180,9 +211,13 @@ class Partition:
             case SyncOut():
                 self._ledger.send(event, ts, arrived, self._now)
                 self._roster.share(event.sender, event.bytes, arrived)
-                self._feed.append(codec.encode(self._record(event, ts)))
+                self._feed.append(("sync", codec.encode(self._record(event, ts))))
             case SyncIn():
                 self._ledger.take_part(event.peer, ts, self._now, ok=event.ok)
+            case NodeSeen() | ReasoningSession() | ReasoningStage() | CodeState():
+                record = self._memory.fold(event, ts, arrived, self._now)
+                if record is not None:
+                    self._feed.append(("memory", codec.encode(record)))
             case Rejected():
                 self._reject(ts, event.collector, event.reason, event.excerpt.encode("utf-8", "replace"))
 
@@ -209,13 +244,14 @@ class Partition:
         self._advance(now)
         self._roster.pass_time(self._now, MAX_DIRTY // 8)
         self._ledger.pass_time(self._now, MAX_DIRTY // 8)
+        self._memory.pass_time(self._now)
 
     def _advance(self, now: int) -> None:
         self._now = max(self._now, now)
 
     def next_deadline(self) -> int | None:
         """When time alone changes something next, ms; None if nothing waits for time."""
-        moments = [self._roster.next_deadline(), self._ledger.next_deadline()]
+        moments = [self._roster.next_deadline(), self._ledger.next_deadline(), self._memory.next_deadline()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def needs_commit(self) -> bool:
@@ -224,8 +260,8 @@ class Partition:
         before = self._integrity_sum
         self._settle_integrity([*roster.changed_rows, *roster.left, *self._ledger.changed_ratios])
         self._ledger.changed_ratios.clear()
-        told = bool(roster.changed_rows or roster.left) or self._integrity_sum != before
-        self._moved = self._moved or told or self._dirty() > MAX_DIRTY // 2
+        news = bool(roster.changed_rows or roster.left) or self._integrity_sum != before or self._memory.has_news()
+        self._moved = self._moved or news or self._dirty() > MAX_DIRTY // 2
         return self._moved
 
     def _settle_integrity(self, peer_ids: list[str]) -> None:
@@ -248,6 +284,9 @@ class Partition:
         self._feed, self._dead, self._parked = [], [], []
         self._collect_roster(commit)
         self._collect_ledger(commit)
+        for node_id in self._memory.changed:
+            commit.state[f"node:{node_id}"] = self._memory.encode_state(node_id, self._now)
+        self._memory.changed.clear()
         self._totals.sync = self._ledger.totals
         commit.state[_TOTALS] = codec.encode(self._totals)
         commit.partial = codec.encode(self._partial(epoch, n))
@@ -281,6 +320,7 @@ class Partition:
 
     def _partial(self, epoch: str, n: int) -> Partial:
         roster, ledger = self._roster, self._ledger
+        memory, nodes = self._memory.tell(self._now)
         return Partial(
             partition=self.name,
             epoch=epoch,
@@ -305,4 +345,6 @@ class Partition:
                 peers_as_of=self._totals.peers_as_of,
                 sync_as_of=ledger.totals.as_of,
             ),
+            memory=memory,
+            nodes=nodes,
         )

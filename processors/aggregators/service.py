@@ -1,11 +1,11 @@
-"""The aggregators' process: every partition, the merger, and the gatherers, as far as their leases can be had."""
+"""The aggregators' process: every partition, the mergers, and the gatherers, as far as their leases can be had."""
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
 
 from processors.aggregators.gatherer import Gatherer
-from processors.aggregators.merger import FederationMerger
+from processors.aggregators.merger import FEDERATION, MEMORY, Merger
 from processors.aggregators.owner import Duty, own
 from processors.aggregators.runner import PartitionRunner
 from processors.runtime.bus import Bus
@@ -32,10 +32,16 @@ def _duties(bus: Bus, settings: Settings) -> dict[str, Callable[[], Duty]]:
             streams.meta_key(name): partial(PartitionRunner, bus, name, settings.ark_partitions, retention_ms)
             for name in names
         },
-        streams.writer_key(streams.METRICS_FEDERATION): partial(FederationMerger, bus, names, retention_ms),
-        streams.writer_key(streams.FEED_SYNC): partial(
-            Gatherer, bus, streams.FEED_SYNC, "sync", feeds, retention_ms=retention_ms, most=50_000
-        ),
+        **{
+            streams.writer_key(half.stream): partial(Merger, bus, half, names, retention_ms)
+            for half in (FEDERATION, MEMORY)
+        },
+        **{
+            streams.writer_key(stream): partial(
+                Gatherer, bus, stream, kind, feeds, retention_ms=retention_ms, most=50_000
+            )
+            for stream, kind in ((streams.FEED_SYNC, "sync"), (streams.FEED_MEMORY, "memory"))
+        },
         streams.writer_key(streams.DEAD): partial(
             Gatherer, bus, streams.DEAD, "dead", letters, retention_ms=_DEAD_RETENTION_MS, most=10_000
         ),

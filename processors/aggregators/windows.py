@@ -74,13 +74,14 @@ class RatioWindow:
 class SecondSums:
     """Sums over the last minute in buckets of one second, as rows of a fixed width.
 
-    The caller adds nothing that is over, and expires before it reads: then at most 66 seconds are kept.
+    The caller adds nothing that is over, and expires before it reads: then at most 66 seconds are kept. They are kept
+    in `rows`, if it is given.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, rows: dict[int, list[int]] | None = None) -> None:
         self._width = width
         # second -> sums
-        self.rows: dict[int, list[int]] = {}
+        self.rows: dict[int, list[int]] = {} if rows is None else rows
 
     def add(self, ts: int, values: Sequence[int]) -> int:
         """Add `values` to the second of `ts`; returns that second."""

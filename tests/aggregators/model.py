@@ -1,16 +1,30 @@
-"""A naive model of the federation: it keeps every event, and computes each value from all of them, as defined."""
+"""Naive models of both halves: they keep every event, and compute each value from all of them, as defined."""
 
 from collections import defaultdict
 from functools import reduce
 from itertools import pairwise
+from typing import TypeVar
 
 from processors.aggregators import failure_detector as detector
-from schemas.events import Event, Heartbeat, PeerGone, SyncIn, SyncOut
+from processors.aggregators.memory import MemoryEvent
+from schemas.events import (
+    CodeState,
+    Event,
+    Heartbeat,
+    NodeSeen,
+    PeerGone,
+    ReasoningSession,
+    ReasoningStage,
+    SyncIn,
+    SyncOut,
+)
 
-__all__ = ["WEIGHTS", "Model"]
+__all__ = ["WEIGHTS", "MemoryModel", "Model", "in_window"]
 
 WEIGHTS = {"core": 1.0, "trusted": 0.95, "verified": 0.90}
 HOUR = 3_600_000
+
+T = TypeVar("T")
 
 
 def in_window(ts: int, bucket_ms: int, length_ms: int, now: int) -> bool:
@@ -107,3 +121,89 @@ class Model:
             if entered and isinstance(event, SyncOut) and event.sender == peer:
                 total += event.bytes
         return total
+
+
+class MemoryModel:
+    """All (arrival, event) pairs of all nodes in the order of the stream, at `now`."""
+
+    def __init__(self, events: list[tuple[int, MemoryEvent]], now: int) -> None:
+        self.now = now
+        told = [(arrived, event, Model.time_of(arrived, event)) for arrived, event in events]
+        self.seen: dict[str, int] = {}
+        for arrived, event, ts in told:
+            self.seen[event.node] = max(self.seen.get(event.node, 0), min(ts, arrived))
+        self.nodes = sorted(node for node, seen in self.seen.items() if now - seen < HOUR)
+        # Those of nodes that count.
+        self.events = [each for each in told if each[1].node in self.nodes]
+
+    def sessions(self) -> list[tuple[int, ReasoningSession, int]]:
+        return [(at, e, ts) for at, e, ts in self.events if isinstance(e, ReasoningSession) and not e.recalled]
+
+    def stages(self) -> list[tuple[int, ReasoningStage, int]]:
+        return [(at, e, ts) for at, e, ts in self.events if isinstance(e, ReasoningStage) and not e.recalled]
+
+    def consolidated(self) -> list[tuple[int, ReasoningStage, int]]:
+        return [each for each in self.stages() if each[1].confidence is not None and each[1].confidence >= 0.7]
+
+    def late(self) -> int:
+        return sum(ts <= arrived - 60_000 for arrived, _, ts in [*self.sessions(), *self.stages()])
+
+    def rate(self, times: list[int]) -> float:
+        return sum(in_window(ts, 1_000, 60_000, self.now) and ts // 1000 * 1000 <= self.now for ts in times) / 60
+
+    def since(self) -> int | None:
+        said = [event.since for _, event, _ in self.events if isinstance(event, NodeSeen)]
+        return min((since for since in said if since is not None), default=None)
+
+    def rows(self, node: str, kind: type[ReasoningSession | ReasoningStage]) -> list[tuple[int, int, MemoryEvent]]:
+        """(id, time, event) of a node's rows as they were told last, since its database was last another, by id."""
+        newest: dict[int, tuple[int, int, MemoryEvent]] = {}
+        for _, event, ts in self.events:
+            if event.node == node and isinstance(event, NodeSeen) and event.anew and event.group == "reasoning":
+                newest.clear()
+            elif event.node == node and isinstance(event, kind):
+                newest[event.id] = (event.id, ts, event)
+        return [newest[row_id] for row_id in sorted(newest)]
+
+    def deltas(self) -> list[float]:
+        told = [[(ts, stage.delta) for _, ts, stage in self.rows(node, ReasoningStage)] for node in self.nodes]  # type: ignore[union-attr]
+        return from_the_newest([[(ts, delta) for ts, delta in each if delta is not None] for each in told], 50)
+
+    def logs(self) -> list[tuple[str, int]]:
+        """(node, id) of the newest sessions."""
+        told = [
+            [(ts, (node, row_id)) for row_id, ts, _ in self.rows(node, ReasoningSession)][-20:] for node in self.nodes
+        ]
+        return from_the_newest(told, 20)
+
+    def gauges(self) -> list[CodeState]:
+        """What each node's `ark.db` held last."""
+        newest: dict[str, tuple[int, CodeState]] = {}
+        for _, event, ts in self.events:
+            if isinstance(event, CodeState) and ts >= newest.get(event.node, (0, event))[0]:
+                newest[event.node] = (ts, event)
+        return [state for _, state in newest.values()]
+
+    def dedup_rate(self) -> float | None:
+        known = [(s.usage, s.snippets) for s in self.gauges() if s.usage is not None and s.snippets is not None]
+        usage = sum(used for used, _ in known)
+        if usage <= 0:
+            return None
+        return min(max(100 * (usage - sum(snippets for _, snippets in known)) / usage, 0), 100)
+
+    def quarantined(self) -> int | None:
+        known = [state.quarantined for state in self.gauges() if state.quarantined is not None]
+        return sum(known) if known else None
+
+    def tiers(self) -> dict[str, int] | None:
+        known = [state.tiers for state in self.gauges() if state.tiers is not None]
+        names = {tier for tiers in known for tier in tiers}
+        return {name: sum(tiers.get(name, 0) for tiers in known) for name in names} if known else None
+
+
+def from_the_newest(told: list[list[tuple[int, T]]], most: int) -> list[T]:
+    """The newest of several lists of (time, value), of which each keeps its own order; oldest first."""
+    taken: list[T] = []
+    while len(taken) < most and (left := [each for each in told if each]):
+        taken.append(max(left, key=lambda each: each[-1][0]).pop()[1])
+    return taken[::-1]

@@ -1,7 +1,8 @@
 import msgspec
 import pytest
 
-from processors.aggregators.merge import group_state, half_origin, merge_federation, next_deadline
+from processors.aggregators.merge import group_state, half_origin
+from processors.aggregators.merge_federation import merge_federation, next_deadline
 from processors.aggregators.partition import Partition
 from schemas import codec
 from schemas.events import Event, Heartbeat, SyncOut

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.aggregators.merge import merge_federation
+from processors.aggregators.merge_federation import merge_federation
 from processors.aggregators.partition import MAX_DIRTY, Partition
 from processors.aggregators.sync import MAX_PAIRS
 from schemas import codec
@@ -13,9 +13,7 @@ from schemas.events import MAX_BATCH_EVENTS, Event, Heartbeat, PeerGone, Rejecte
 from schemas.metrics import DeadLetter, FederationSummary, Partial, PeerRow, SourceState, SyncRecord
 from schemas.streams import partition_of
 from tests.aggregators.model import Model
-
-START = 1_700_000_000_000
-HOUR = 3_600_000
+from tests.aggregators.support import HOUR, START, commit, entry, settle
 
 peers = st.sampled_from(["a", "b", "c", "d"])
 # Spread so that events meet in windows, are late, out of order, or ahead.
@@ -50,28 +48,6 @@ def histories(draw: st.DrawFn) -> list[tuple[int, Event]]:
         now += draw(gaps)
         history.append((now, event_at(draw, now + draw(delays))))
     return history
-
-
-def entry(*events: Event) -> dict[bytes, bytes]:
-    return {b"v": b"1", b"t": b"events", b"ts": b"0", b"d": codec.encode(list(events))}
-
-
-def commit(partition: Partition, state: dict[str, bytes], roster: dict[str, bytes], now: int) -> Partial:
-    """What the server would hold after a commit, and the partial."""
-    work = partition.collect("epoch", 1, now)
-    for target, fields in ((state, work.state), (roster, work.roster)):
-        for name, value in fields.items():
-            if value is None:
-                target.pop(name, None)
-            else:
-                target[name] = value
-    return msgspec.json.decode(work.partial, type=Partial)
-
-
-def settle(partition: Partition, now: int) -> None:
-    """Let all time up to `now` act, as the runner's timer would."""
-    while (deadline := partition.next_deadline()) is not None and deadline <= now:
-        partition.pass_time(now)
 
 
 def summary_of(partials: list[Partial], now: int) -> FederationSummary:
@@ -294,7 +270,8 @@ def test_a_sync_becomes_one_entry_of_the_feed() -> None:
     partition.fold(
         f"{START}-0", entry(SyncOut(ts=START, sender="sim-a", target="sim-b", action="memory_sync", bytes=9)), START
     )
-    [body] = partition.collect("e", 1, START).feed
+    [(kind, body)] = partition.collect("e", 1, START).feed
+    assert kind == "sync"
     assert msgspec.json.decode(body, type=SyncRecord) == SyncRecord(
         ts=START, sender="sim-a", target="sim-b", action="memory_sync", bytes=9, source="simulated", ok=None
     )

@@ -111,7 +111,7 @@ async def test_a_commit_writes_everything_and_counts_on(bus: Bus) -> None:
             state={"peer:a": b"A", "peer:b": b"B"},
             roster={"a": b"row"},
             changes=b'{"a":1}',
-            feed=[b"f1", b"f2"],
+            feed=[("sync", b"f1"), ("memory", b"f2")],
             dead=[b"d1"],
             parked=[{b"v": b"2", b"d": b"x"}],
         ),
@@ -130,7 +130,8 @@ async def test_a_commit_writes_everything_and_counts_on(bus: Bus) -> None:
         b"v": b"1", b"t": b"roster", b"ts": b"", b"e": grant.epoch.encode(), b"prev": b"0-0", b"d": b'{"a":1}',
     }  # fmt: skip
     assert await bus.client.hget(KEY, "changes_id") == changes[0]
-    assert [fields[b"d"] for _, fields in await entries_of(bus, streams.feed_key("0"))] == [b"f1", b"f2"]
+    fed = [(fields[b"t"], fields[b"d"]) for _, fields in await entries_of(bus, streams.feed_key("0"))]
+    assert fed == [(b"sync", b"f1"), (b"memory", b"f2")]
     assert [fields[b"d"] for _, fields in await entries_of(bus, streams.dead_key("0"))] == [b"d1"]
     parked = await bus.newest(streams.parked_key("0"))
     assert parked is not None
@@ -161,25 +162,26 @@ async def test_a_stale_token_writes_nothing(bus: Bus) -> None:
     await commit(bus, "0", owner, work("1-0", state={"a": b"1"}), HOUR)
     before = await dump(bus)
     with pytest.raises(Fenced, match="partition 0: fenced"):
-        await commit(bus, "0", zombie, work("9-0", state={"a": b"9"}, feed=[b"x"]), HOUR)
+        await commit(bus, "0", zombie, work("9-0", state={"a": b"9"}, feed=[("sync", b"x")]), HOUR)
     assert await dump(bus) == before
 
 
 async def test_a_commit_that_is_repeated_writes_nothing(bus: Bus) -> None:
     grant = await granted(bus)
-    await commit(bus, "0", grant, work("1-0", state={"a": b"1"}, feed=[b"x"]), HOUR)
+    await commit(bus, "0", grant, work("1-0", state={"a": b"1"}, feed=[("sync", b"x")]), HOUR)
     before = await dump(bus)
     with pytest.raises(Fenced, match="partition 0: moved"):
-        await commit(bus, "0", grant, work("1-0", state={"a": b"1"}, feed=[b"x"]), HOUR)
+        await commit(bus, "0", grant, work("1-0", state={"a": b"1"}, feed=[("sync", b"x")]), HOUR)
     assert await dump(bus) == before
 
 
-@pytest.mark.parametrize("cut", range(1, 12))
+@pytest.mark.parametrize("cut", range(1, 13))
 async def test_arguments_that_do_not_add_up_write_nothing(bus: Bus, cut: int) -> None:
     grant = await granted(bus)
     before = await dump(bus)
     keys = [f"ark:{{0}}:{name}" for name in NAMES]
-    args = [grant.token, 0, "0-0", "1-0", HOUR, 1, b"{}", b"{}", 1, "a", "1", 1, "b", 0, 0, 1, "f", 0, 1, 1, "v", "2"]
+    args = [grant.token, 0, "0-0", "1-0", HOUR, 1, b"{}", b"{}", 1, "a", "1", 1, "b", 0, 0, 1, "sync", "f", 0, 1, 1]
+    args += ["v", "2"]
     with pytest.raises(ResponseError, match="the lists do not add up"):
         await COMMIT.run(bus.client, keys, args[:-cut])
     assert await dump(bus) == before

@@ -6,17 +6,28 @@ from collections.abc import Sequence
 from processors.collectors.publisher import Publisher, SourceBatch
 from processors.runtime.bus import Bus
 from schemas import codec, streams
-from schemas.events import Event, Heartbeat, Rejected, SyncIn, SyncOut
-from schemas.metrics import SourceState
+from schemas.events import (
+    CodeState,
+    Event,
+    Heartbeat,
+    NodeSeen,
+    ReasoningSession,
+    ReasoningStage,
+    Rejected,
+    SyncIn,
+    SyncOut,
+)
+from schemas.metrics import FederationSummary, MemorySummary, SourceState
 from schemas.positions import entry_id
-from tests.integration.aggregation import aggregating, summary_when
+from tests.integration.aggregation import aggregating, memory_when, summary_when
 from tests.reading import entries_of
 
 
 async def say_live(bus: Bus) -> None:
-    """Have both groups of the half vouched for."""
+    """Have all groups of both halves vouched for."""
     now = bus.clock.now_ms()
-    for name, group in (("peers", "peers"), ("sync_events", "sync")):
+    collectors = {"peers": "peers", "sync_events": "sync", "reasoning": "reasoning", "code_memory": "code"}
+    for name, group in collectors.items():
         state = SourceState(node="n", collector=name, group=group, state="live", since=now, as_of=now)  # type: ignore[arg-type]
         await bus.client.xadd(streams.SOURCES, codec.entry_fields("source", now, codec.encode(state)))  # type: ignore[arg-type]
 
@@ -35,6 +46,19 @@ def traffic(now: int, count: int) -> Sequence[Event]:
             Heartbeat(peer=f"p{number}", ts=now, tier="core", latency_ms=float(number)),
             SyncOut(ts=now, sender=f"p{number}", target="p0", bytes=10, ok=True),
             SyncIn(ts=now, peer="p0", ok=True),
+        )
+    ]
+
+
+def thoughts(now: int, nodes: int, row_id: int = 1) -> Sequence[Event]:
+    return [
+        event
+        for node in [f"node-{number}" for number in range(nodes)]
+        for event in (
+            NodeSeen(node=node, ts=now, group="reasoning", since=now),
+            ReasoningSession(node=node, ts=now, id=row_id, agent="planner", query="why", confidence=0.9),
+            ReasoningStage(node=node, ts=now, id=row_id, confidence=0.8, delta=0.25),
+            CodeState(node=node, ts=now, usage=4, snippets=1, quarantined=2, tiers={"core": 3}),
         )
     ]
 
@@ -195,3 +219,77 @@ async def test_roster_and_changes_say_the_same(bus: Bus, server_url: str) -> Non
                 assert row is not None
                 followed[peer_id.encode()] = codec.encode(row)
         assert hashed == followed
+
+
+async def test_the_memory_engines_of_all_partitions_become_one_summary(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    now = bus.clock.now_ms()
+    async with aggregating(server_url):
+        await say_live(bus)
+        await sender.publish(SourceBatch("1", list(thoughts(now, 20))))
+        summary = await memory_when(bus, lambda s: s.sessions_total == 20 and s.source == "live")
+    assert (summary.ingestion_rate, summary.consolidation_rate, summary.dedup_rate) == (20 / 60, 20 / 60, 75)
+    assert (summary.quarantine_count, summary.trust_distribution) == (40, {"core": 60})
+    assert (summary.confidence_deltas, summary.since) == ((0.25,) * 20, now)
+    assert summary.logs is not None
+    assert {record.message for record in summary.logs} == {"planner: confidence 0.90: why"}
+    assert (len(summary.logs), len(summary.nodes), summary.nodes_total, len(summary.partials)) == (20, 20, 20, 16)
+
+
+async def test_nodes_survive_their_aggregators(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    for generation in range(1, 4):
+        async with aggregating(server_url):
+            batch = SourceBatch(str(generation), list(thoughts(bus.clock.now_ms(), 5, generation)))
+            await sender.publish(batch)
+            summary = await memory_when(bus, lambda s: s.sessions_total == 5 * generation)  # noqa: B023  - as above
+    assert (summary.stages_total, summary.consolidated_total, len(summary.confidence_deltas or ())) == (15, 15, 15)
+
+
+async def test_each_feed_holds_its_own_kind_once(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    for generation in range(1, 3):
+        now = bus.clock.now_ms()
+        async with aggregating(server_url), asyncio.timeout(10):
+            await sender.publish(SourceBatch(str(generation), [*traffic(now, 10), *thoughts(now, 10, generation)]))
+            while (
+                len(syncs := await entries_of(bus, streams.FEED_SYNC)) < 10 * generation
+                or len(sessions := await entries_of(bus, streams.FEED_MEMORY)) < 10 * generation
+            ):
+                await bus.read_many({streams.FEED_SYNC: "$", streams.FEED_MEMORY: "$"}, block_ms=50)
+    assert {codec.decode_sync(fields).target for _, fields in syncs} == {"p0"}
+    told = [codec.decode_memory_record(fields) for _, fields in sessions]
+    assert sorted((record.node, record.id) for record in told) == [
+        (f"node-{number}", row_id) for number in range(10) for row_id in (1, 2)
+    ]
+
+
+async def test_what_changes_one_half_adds_nothing_to_the_other(bus: Bus, server_url: str) -> None:
+    sender = await publisher(bus)
+    names, steps = [*streams.live_partitions(16), streams.SIMULATED], iter(range(1, 100))
+
+    async def beat(count: int) -> FederationSummary:
+        event = Heartbeat(peer="node-0", ts=bus.clock.now_ms())
+        await sender.publish(SourceBatch(str(next(steps)), [event]))
+        return await summary_when(bus, lambda s: s.heartbeats_total == count)
+
+    async def think(count: int) -> MemorySummary:
+        # Of a second that is over, or time would change the summary once more.
+        batch = SourceBatch(str(next(steps)), list(thoughts(bus.clock.now_ms() - 2_000, 1, count)))
+        await sender.publish(batch)
+        return await memory_when(bus, lambda s: s.sessions_total == count)
+
+    async with aggregating(server_url):
+        await asyncio.gather(*(bus.read_many({streams.partials_key(name): "0-0"}) for name in names))
+        await beat(1)
+        federation, memory = await beat(2), await think(1)
+        for count in range(2, 12):
+            memory = await think(count)
+        federation_after = await beat(3)
+        for count in range(4, 14):
+            await beat(count)
+        memory_after = await think(12)
+    home = streams.partition_of("node-0", 16)
+    assert (federation_after.n, memory_after.n) == (federation.n + 1, memory.n + 1)
+    assert federation_after.partials[home][1] >= federation.partials[home][1] + 12
+    assert memory_after.partials[home][1] >= memory.partials[home][1] + 12

@@ -4,7 +4,7 @@
 -- KEYS  1 meta   2 events   3 state   4 peers   5 changes   6 partials   7 feed   8 dead   9 parked
 -- ARGV  1 token   2 expected n   3 expected position   4 new position   5 retention, ms   6 ts   7 partial   8 changes ("")
 --       then six lists, each its length and its values:
---         state to set (field, value)   state to remove   rows to set (id, row)   rows to remove   feed bodies
+--         state to set (field, value)   state to remove   rows to set (id, row)   rows to remove   feed (type, body)
 --         dead bodies   and last the parked entries, each as its field count and its fields and values
 -- Returns {"OK", n, entry id, server ms} | {"FENCED", server ms} | {"MOVED", n, position, server ms}
 --
@@ -36,7 +36,7 @@ local function list(width)
   at = first + length * width
   return {first, length}
 end
-local state_sets, state_removals, row_sets, row_removals, feed, dead = list(2), list(1), list(2), list(1), list(1), list(1)
+local state_sets, state_removals, row_sets, row_removals, feed, dead = list(2), list(1), list(2), list(1), list(2), list(1)
 local parked = {}
 local parked_count = tonumber(ARGV[at])
 at = at + 1
@@ -100,8 +100,8 @@ if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[1], 'changes_id', id)
 end
 redis.call('XADD', KEYS[6], 'MAXLEN', '~', '16', id, 'v', '1', 't', 'partial', 'ts', ARGV[6], 'e', epoch, 'd', ARGV[7])
-for i = feed[1], feed[1] + feed[2] - 1 do
-  redis.call('XADD', KEYS[7], '*', 'v', '1', 't', 'sync', 'ts', ARGV[6], 'd', ARGV[i])
+for i = feed[1], feed[1] + 2 * feed[2] - 1, 2 do
+  redis.call('XADD', KEYS[7], '*', 'v', '1', 't', ARGV[i], 'ts', ARGV[6], 'd', ARGV[i + 1])
 end
 for i = dead[1], dead[1] + dead[2] - 1 do
   redis.call('XADD', KEYS[8], '*', 'v', '1', 't', 'dead', 'ts', ARGV[6], 'd', ARGV[i])
