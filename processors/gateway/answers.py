@@ -1,15 +1,18 @@
 """Bodies of the HTTP answers, from what is known at one moment."""
 
 import heapq
+import zlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
 import msgspec
 
-from processors.gateway.state import HeardSource, Mesh, View, World
-from schemas import streams
-from schemas.metrics import SOURCE_TIMEOUT_MS, GroupState
+from processors.gateway.half import View
+from processors.gateway.mesh import World
+from processors.gateway.sources import HeardSource
+from processors.gateway.state import State
+from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, GroupState, MemorySummary
 from schemas.positions import Position, encode_position
 
 __all__ = [
@@ -18,12 +21,12 @@ __all__ = [
     "BadQuery",
     "etag",
     "health",
-    "not_ready",
     "peers",
     "read_limit",
     "read_status",
     "sources",
     "status_line",
+    "why_nothing",
 ]
 
 DEFAULT_LIMIT: Final = 1_000
@@ -53,11 +56,11 @@ def read_status(query: Mapping[str, str]) -> str | None:
     return status
 
 
-def etag(view: View) -> str:
+def etag(stream: str, view: View[Any]) -> str:
     """The position of the summary; with a suffix while the gateway says stale of what calls itself live."""
     assert view.summary is not None, "there is something to be tagged"
-    position = Position(view.summary.epoch, view.summary.n)
-    return encode_position({streams.METRICS_FEDERATION: position}) + (".stale" if view.doubted else "")
+    position = encode_position({stream: Position(view.summary.epoch, view.summary.n)})
+    return position + (f".stale-{zlib.crc32(repr(view.doubts).encode()):08x}" if view.doubts else "")
 
 
 def peers(world: World, group: GroupState, limit: int, status: str | None) -> dict[str, Any]:
@@ -82,43 +85,54 @@ def sources(heard: Sequence[HeardSource], now: int) -> dict[str, Any]:
     }
 
 
-def health(mesh: Mesh, view: View) -> dict[str, Any]:
-    """How the gateway does: ok, degraded (what it shows is stale), down (it has nothing to show)."""
-    reason = not_ready(mesh)
-    if reason is not None:
-        status = "down"
-    elif not mesh.bus_answers:
+def health(state: State, now: int) -> dict[str, Any]:
+    """How the gateway does: ok, degraded (what it shows is stale), down (it has nothing to show).
+
+    `source` and `as_of` are the federation's; both halves have their own in `halves`.
+    """
+    views = {half.name: half.view(now) for half in state.halves}
+    shown = {name: view for name, view in views.items() if view.summary is not None}
+    stale = [name for name, view in shown.items() if view.source == "stale"]
+    if not shown:
+        status, reason = "down", why_nothing(state)
+    elif not state.bus_answers:
         status, reason = "degraded", "the bus does not answer"
-    elif view.source == "stale":
-        status, reason = "degraded", "no news from a source that was live"
+    elif stale:
+        status, reason = "degraded", f"no news from a source of the {' and the '.join(stale)} half"
     else:
         status, reason = "ok", ""
-    return {
-        "status": status,
-        "reason": reason,
-        "source": view.source,
-        "as_of": None if view.summary is None else view.summary.as_of,
-        "bus": "up" if mesh.bus_answers else "lost",
-    }
+    halves = {name: {"source": view.source, "as_of": view.as_of} for name, view in views.items()}
+    bus = "up" if state.bus_answers else "lost"
+    return {"status": status, "reason": reason, **halves["federation"], "halves": halves, "bus": bus}
 
 
-def not_ready(mesh: Mesh) -> str | None:
-    """Why there is nothing to show yet; None once there is."""
-    if mesh.summary is not None:
-        return None
-    return "no summary on the bus yet" if mesh.bus_answers else "the bus has not answered yet"
+def why_nothing(state: State) -> str:
+    """Why there is no summary yet of a half that has none."""
+    return "no summary on the bus yet" if state.bus_answers else "the bus has not answered yet"
 
 
-def status_line(mesh: Mesh, view: View) -> str:
-    """The state of the mesh as one line of plain HTML."""
-    summary = view.summary
-    if summary is None:
-        text = f"nothing known: {not_ready(mesh)}"
+def status_line(state: State, now: int) -> str:
+    """The state of both halves as one line of plain HTML."""
+    mesh, memory = state.mesh.view(now), state.memory.view(now)
+    if mesh.summary is None and memory.summary is None:
+        text = f"nothing known: {why_nothing(state)}"
     else:
-        known = summary.total_peers is not None
-        online = f"{summary.online_peers} of {summary.total_peers} peers online" if known else "peers unknown"
-        share = summary.network_health
-        text = f"{view.source}, {online}, health {'unknown' if share is None else f'{share:.1f} %'}"
+        text = f"{mesh.source}, {_mesh_clause(mesh.summary)}; memory {memory.source}, {_memory_clause(memory.summary)}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>ARK Pulse</title><p>ARK Pulse: {escape(text)}\n'
     )
+
+
+def _mesh_clause(summary: FederationSummary | None) -> str:
+    if summary is None or summary.total_peers is None:
+        return "peers unknown"
+    share = summary.network_health
+    health = "unknown" if share is None else f"{share:.1f} %"
+    return f"{summary.online_peers} of {summary.total_peers} peers online, health {health}"
+
+
+def _memory_clause(summary: MemorySummary | None) -> str:
+    if summary is None or summary.ingestion_rate is None:
+        return "sessions unknown"
+    nodes = f"{summary.nodes_total} node{'' if summary.nodes_total == 1 else 's'}"
+    return f"{summary.ingestion_rate:.2f} sessions a second on {nodes}"

@@ -1,12 +1,12 @@
 """From what is known to what clients are sent: one timer for ticks and for staleness."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from processors.gateway.fanout import Fanout, text_frame
-from processors.gateway.legacy import LegacyFrames
+from processors.gateway.half import Half
+from processors.gateway.legacy import Frames
 from processors.gateway.pace import Pacer
-from processors.gateway.state import Mesh, View
 from processors.runtime.clock import BusClock
 
 __all__ = ["Broadcast"]
@@ -15,12 +15,12 @@ _REUSE_S: Final = 0.1
 
 
 class Broadcast:
-    """Tells the clients of the federation half of every change, at the pace of `Pacer`."""
+    """Tells the clients of one half of every change, at the pace of `Pacer`."""
 
-    def __init__(self, mesh: Mesh, clock: BusClock, *, drain_s: float | None = None) -> None:
-        self._mesh = mesh
+    def __init__(self, half: Half[Any], frames: Frames, clock: BusClock, *, drain_s: float | None = None) -> None:
+        self._half = half
+        self._frames = frames
         self._clock = clock
-        self._frames = LegacyFrames()
         self._pacer = Pacer()
         self._wake = asyncio.Event()
         # Moment (ms of the bus) of the view that the clients were told last.
@@ -32,12 +32,8 @@ class Broadcast:
         self._whole: tuple[bytes, float] | None = None
         self.fanout = Fanout(self.whole) if drain_s is None else Fanout(self.whole, drain_s=drain_s)
 
-    def view(self) -> View:
-        """What is known at this moment."""
-        return self._mesh.view(self._clock.now_ms())
-
     def note_change(self) -> None:
-        """The mesh has changed."""
+        """The half has changed."""
         self._whole = None
         self._pacer.note_change(_loop_ms())
         self._wake.set()
@@ -46,11 +42,10 @@ class Broadcast:
         """The whole state as WebSocket frames."""
         now = asyncio.get_running_loop().time()
         if self._whole is None or self._whole[1] <= now:
-            view = self.view()
             if self._untold:
-                self._frames.changes(view, (), self._clock.now_ms())  # changes count from what this client gets
+                self._frames.changes(self._clock.now_ms())  # changes count from what this client gets
                 self._untold = False
-            frames = self._frames.whole(view, self._clock.now_ms())
+            frames = self._frames.whole(self._clock.now_ms())
             self._whole = (b"".join(map(text_frame, frames)), now + _REUSE_S)
         return self._whole[0]
 
@@ -68,25 +63,23 @@ class Broadcast:
 
     def _tick(self) -> None:
         self._told_at = self._clock.now_ms()
-        view = self._mesh.view(self._told_at)
-        fresh = view.world.take_fresh()
         # Frames that nobody gets would be half of what an idle gateway costs.
         self._untold = not len(self.fanout)
         if self._untold:
             return
-        frames = self._frames.changes(view, fresh, self._told_at)
+        frames = self._frames.changes(self._told_at)
         if frames:
             self.fanout.send(b"".join(map(text_frame, frames)))
 
     def _note_staleness(self) -> None:
         """Time alone may have made a live group stale: that is a change too."""
-        deadline = self._mesh.next_deadline(self._told_at)
+        deadline = self._half.next_deadline(self._told_at)
         if deadline is not None and deadline <= self._clock.now_ms():
             self.note_change()
 
     def _pause_s(self) -> float | None:
         """How long nothing is due; None if only a change can make something due."""
-        tick, stale = self._pacer.next_deadline(), self._mesh.next_deadline(self._told_at)
+        tick, stale = self._pacer.next_deadline(), self._half.next_deadline(self._told_at)
         if tick is not None:
             pause_ms = tick - _loop_ms()
         elif stale is not None:

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -14,10 +15,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from processors.gateway import answers
 from processors.gateway.assets import ASSETS, Asset
-from processors.gateway.broadcast import Broadcast
+from processors.gateway.half import Half
 from processors.gateway.session import is_ours
-from processors.gateway.sockets import FederationSockets
-from processors.gateway.state import Mesh
+from processors.gateway.sockets import Sockets
+from processors.gateway.state import State
 from processors.runtime.clock import BusClock
 from processors.runtime.errors import SettingsError
 from schemas import codec
@@ -59,24 +60,19 @@ class Server:
     """The gateway's HTTP server, on one host and port."""
 
     def __init__(
-        self,
-        mesh: Mesh,
-        broadcast: Broadcast,
-        sockets: FederationSockets,
-        clock: BusClock,
-        *,
-        head_s: float = HEAD_S,
+        self, state: State, federation: Sockets, memory: Sockets, clock: BusClock, *, head_s: float = HEAD_S
     ) -> None:
-        self._mesh = mesh
-        self._broadcast = broadcast
+        self._state = state
         self._clock = clock
         app = web.Application(middlewares=[_errors_as_json])
         app.on_response_prepare.append(_add_headers)
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{name}", self._static)
         app.router.add_get("/status", self._status)
-        app.router.add_get("/ws/federation", sockets.handle, allow_head=False)
-        app.router.add_get("/api/v1/federation", self._federation)
+        app.router.add_get("/ws/federation", federation.handle, allow_head=False)
+        app.router.add_get("/ws/memory", memory.handle, allow_head=False)
+        app.router.add_get("/api/v1/federation", partial(self._summary, state.mesh))
+        app.router.add_get("/api/v1/memory", partial(self._summary, state.memory))
         app.router.add_get("/api/v1/peers", self._peers)
         app.router.add_get("/api/v1/sources", self._sources)
         app.router.add_get("/api/health", self._health)
@@ -124,13 +120,14 @@ class Server:
         return _asset(request, asset)
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
-        return web.Response(text=answers.status_line(self._mesh, self._broadcast.view()), content_type="text/html")
+        line = answers.status_line(self._state, self._clock.now_ms())
+        return web.Response(text=line, content_type="text/html")
 
-    async def _federation(self, request: web.Request) -> web.StreamResponse:
-        view = self._broadcast.view()
+    async def _summary(self, half: Half[Any], request: web.Request) -> web.StreamResponse:
+        view = half.view(self._clock.now_ms())
         if view.summary is None:
-            return _json({"error": answers.not_ready(self._mesh)}, status=503)
-        tag = answers.etag(view)
+            return self._nothing_yet()
+        tag = answers.etag(half.stream, view)
         if _has(request, tag):
             return _unchanged(tag)
         answer = _json(view.summary)
@@ -142,23 +139,28 @@ class Server:
             limit, status = answers.read_limit(request.query), answers.read_status(request.query)
         except answers.BadQuery as error:
             return _json({"error": str(error)}, status=400)
-        view = self._broadcast.view()
-        if view.summary is None:
-            return _json({"error": answers.not_ready(self._mesh)}, status=503)
-        return _json(answers.peers(view.world, view.summary.peers, limit, status))
+        mesh = self._state.mesh
+        summary = mesh.view(self._clock.now_ms()).summary
+        if summary is None:
+            return self._nothing_yet()
+        return _json(answers.peers(mesh.shown, summary.peers, limit, status))
 
     async def _sources(self, _request: web.Request) -> web.StreamResponse:
-        return _json(answers.sources(self._mesh.sources, self._clock.now_ms()))
+        return _json(answers.sources(self._state.sources.by_name(), self._clock.now_ms()))
 
     async def _health(self, _request: web.Request) -> web.StreamResponse:
-        return _json(answers.health(self._mesh, self._broadcast.view()))
+        return _json(answers.health(self._state, self._clock.now_ms()))
 
     async def _alive(self, _request: web.Request) -> web.StreamResponse:
         return _json({"status": "ok"})
 
     async def _ready(self, _request: web.Request) -> web.StreamResponse:
-        reason = answers.not_ready(self._mesh)
-        return _json({"status": "ready"}) if reason is None else _json({"status": "not ready", "reason": reason}, 503)
+        if any(half.summary is not None for half in self._state.halves):
+            return _json({"status": "ready"})
+        return _json({"status": "not ready", "reason": answers.why_nothing(self._state)}, 503)
+
+    def _nothing_yet(self) -> web.Response:
+        return _json({"error": answers.why_nothing(self._state)}, 503)
 
 
 def _json(body: Any, status: int = 200) -> web.Response:

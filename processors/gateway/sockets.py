@@ -1,4 +1,4 @@
-"""`/ws/federation`: from the handshake to the end of one client's connection."""
+"""`/ws/federation` and `/ws/memory`: from the handshake to the end of one client's connection."""
 
 import asyncio
 import time
@@ -13,10 +13,10 @@ from processors.runtime.clock import BusClock
 from schemas import codec
 from schemas.frames import CLOSE_CODES, ErrorNotice, Pong
 
-__all__ = ["MAX_CLIENTS", "FederationSockets"]
+__all__ = ["MAX_CLIENTS", "Sockets"]
 
 MAX_CLIENTS: Final = 2_000
-"""Most WebSocket clients; further ones are refused before the upgrade."""
+"""Most WebSocket clients of one path; further ones are refused before the upgrade."""
 
 # A client whose ping is not answered within half of this is cut off. Longer than the fan-out's own deadline for a
 # slow client, whose pong stands behind what it still has to read.
@@ -24,8 +24,8 @@ _HEARTBEAT_S: Final = 50.0
 _NOT_UNDERSTOOD: Final = codec.encode(ErrorNotice(message="unknown message")).decode()
 
 
-class FederationSockets:
-    """The WebSocket clients of the federation half."""
+class Sockets:
+    """The WebSocket clients of one half."""
 
     def __init__(self, fanout: Fanout, clock: BusClock, *, max_clients: int = MAX_CLIENTS) -> None:
         self._fanout = fanout

@@ -1,18 +1,21 @@
-"""Reads the bus: summary, rosters, syncs and sources, and reads all of them again after a lost connection.
+"""Reads the bus: summaries, rosters, syncs and sources, and reads all of them again after a lost connection.
 
 Delivery: at least once; whole values make repeats harmless. Ordering: as committed, per stream. A stream that was
 wiped or lost its tail is noticed within five seconds, although reading it stays silent.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from processors.gateway.half import Half
+from processors.gateway.mesh import MAX_SYNCS
 from processors.gateway.roster import Roster
-from processors.gateway.state import MAX_SYNCS, Mesh
+from processors.gateway.state import State
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
@@ -39,17 +42,18 @@ class _Wiped(Exception):
 
 
 class Tail:
-    """Keeps a mesh up to date, and calls `changed` after each change."""
+    """Keeps the state up to date, and calls a half's `changed` after each change of it."""
 
-    def __init__(self, bus: Bus, mesh: Mesh, changed: Callable[[], None]) -> None:
+    def __init__(self, bus: Bus, state: State, changed: Mapping[Half[Any], Callable[[], None]]) -> None:
         self._bus = bus
-        self._mesh = mesh
+        self._state = state
+        self._mesh = state.mesh
         self._changed = changed
         # Newest entry that was read of each stream that FastStream follows.
         self._tops: dict[str, EntryId] = {}
         # Streams whose last entry could not be read: each is logged once until it can be.
         self._unreadable: set[str] = set()
-        self._rosters: dict[str, Roster] = mesh.live.rosters | mesh.simulated.rosters
+        self._rosters: dict[str, Roster] = state.mesh.live.rosters | state.mesh.simulated.rosters
         self._partition_of = {streams.changes_key(partition): partition for partition in self._rosters}
 
     async def run(self) -> None:
@@ -58,14 +62,14 @@ class Tail:
             try:
                 await self._follow()
             except _Wiped as error:
-                self._mesh.doubt()
+                self._state.doubt()
                 _logger.warning("%s; reading everything again", error)
             except BUS_FAILURES as error:
-                if self._mesh.bus_answers:
+                if self._state.bus_answers:
                     _logger.warning("the bus is lost: %s", error)
-                self._mesh.bus_answers = False
-                self._mesh.doubt()
-            self._changed()
+                self._state.bus_answers = False
+                self._state.doubt()
+            self._all_changed()
             await asyncio.sleep(_RETRY_S)  # nothing announces a server that comes back
 
     async def _follow(self) -> None:
@@ -75,17 +79,19 @@ class Tail:
         await self._read_syncs()
         for partition in self._rosters:
             await self._read_roster(partition)
-        await self._read_summary()
-        if not self._mesh.bus_answers:
-            self._mesh.bus_answers = True
+        for half in self._state.halves:
+            await self._read_summary(half)
+        if not self._state.bus_answers:
+            self._state.bus_answers = True
             _logger.info("following the bus")
-        self._changed()
+        self._all_changed()
+        handlers: dict[str, Callable[[list[Entry]], Awaitable[None]]] = {
+            **{half.stream: partial(self._take_summaries, half) for half in self._state.halves},
+            streams.FEED_SYNC: self._take_syncs,
+            streams.SOURCES: self._take_sources,
+        }
         async with AsyncExitStack() as subscriptions:
-            for stream, handler in (
-                (streams.METRICS_FEDERATION, self._take_summaries),
-                (streams.FEED_SYNC, self._take_syncs),
-                (streams.SOURCES, self._take_sources),
-            ):
+            for stream, handler in handlers.items():
                 subscription = await self._bus.subscribe(stream, entry_text(self._tops[stream]), handler)
                 subscriptions.push_async_callback(subscription.stop)
             await self._follow_changes()
@@ -111,8 +117,7 @@ class Tail:
     async def _check(self) -> None:
         """Compare what we hold with the bus. Raises _Wiped: if a stream has lost what we read of it."""
         await self._bus.sync_clock()
-        for stream in (streams.METRICS_FEDERATION, streams.FEED_SYNC, streams.SOURCES):
-            held = self._tops[stream]  # before asking: what comes meanwhile is ahead of the answer
+        for stream, held in self._tops.items():  # held before asking: what comes meanwhile is ahead of the answer
             newest = await self._bus.newest(stream)
             top = entry_id(newest[0]) if newest else ZERO
             if top < held:
@@ -128,10 +133,10 @@ class Tail:
         entries: list[Entry] = await self._bus.client.xrevrange(stream, count=count)  # type: ignore[assignment]
         return entries
 
-    async def _read_summary(self) -> None:
-        entries = await self._newest(streams.METRICS_FEDERATION, 1)
-        self._tops[streams.METRICS_FEDERATION] = entry_id(entries[0][0]) if entries else ZERO
-        await self._take_summaries(entries)
+    async def _read_summary(self, half: Half[Any]) -> None:
+        entries = await self._newest(half.stream, 1)
+        self._tops[half.stream] = entry_id(entries[0][0]) if entries else ZERO
+        await self._take_summaries(half, entries)
 
     async def _read_syncs(self) -> None:
         entries = (await self._newest(streams.FEED_SYNC, MAX_SYNCS))[::-1]
@@ -162,15 +167,15 @@ class Tail:
                 self._complain(key, error)
         world = self._mesh.world_of(partition)
         world.load(partition, _text(meta[0]), _id_or_zero(meta[1]), rows)
-        self._changed()
+        self._changed[self._mesh]()
 
-    async def _take_summaries(self, entries: list[Entry]) -> None:
+    async def _take_summaries(self, half: Half[Any], entries: list[Entry]) -> None:
         for each, fields in entries:
-            self._tops[streams.METRICS_FEDERATION] = entry_id(each)
-            summary = self._decoded(streams.METRICS_FEDERATION, fields, codec.decode_federation)
+            self._tops[half.stream] = entry_id(each)
+            summary = self._decoded(half.stream, fields, half.decode)
             if summary is not None:
-                self._mesh.hold(summary)
-                self._changed()
+                half.hold(summary)
+                self._changed[half]()
 
     async def _take_syncs(self, entries: list[Entry]) -> None:
         for each in entries:
@@ -181,15 +186,17 @@ class Tail:
         record = self._decoded(streams.FEED_SYNC, entry[1], codec.decode_sync)
         if record is not None:
             self._mesh.add_sync(entry_id(entry[0]), record, fresh=fresh)
-            self._changed()
+            self._changed[self._mesh]()
 
     async def _take_sources(self, entries: list[Entry]) -> None:
         for each, fields in entries:
             self._tops[streams.SOURCES] = heard = entry_id(each)
             state = self._decoded(streams.SOURCES, fields, codec.decode_source)
             if state is not None:
-                self._mesh.hear(heard[0], state)
-                self._changed()
+                self._state.sources.hear(heard[0], state)
+                for half in self._state.halves:
+                    if state.group in half.groups:
+                        self._changed[half]()
 
     def _take_changes(self, partition: str, stream: str, entries: list[Entry]) -> None:
         world = self._mesh.world_of(partition)
@@ -200,7 +207,11 @@ class Tail:
                 return
             if not world.apply(partition, entry_id(each), *change):
                 return
-            self._changed()
+            self._changed[self._mesh]()
+
+    def _all_changed(self) -> None:
+        for changed in self._changed.values():
+            changed()
 
     def _decoded(self, stream: str, fields: dict[bytes, bytes], decode: Callable[[dict[bytes, bytes]], T]) -> T | None:
         """What an entry holds; None if it cannot be read, which is logged."""

@@ -12,14 +12,29 @@ import aiohttp
 from redis.asyncio import Redis
 
 from processors.gateway.broadcast import Broadcast
+from processors.gateway.half import Half
+from processors.gateway.legacy_memory import MemoryFrames
+from processors.gateway.legacy_mesh import MeshFrames
+from processors.gateway.mesh import Mesh
 from processors.gateway.server import HEAD_S, Server
-from processors.gateway.sockets import FederationSockets
-from processors.gateway.state import Mesh
+from processors.gateway.sockets import Sockets
+from processors.gateway.state import State
 from processors.gateway.tail import Tail
 from processors.runtime.bus import Bus
 from processors.runtime.tasks import end_tasks
 from schemas import codec, streams
-from schemas.metrics import FederationSummary, GroupState, Origin, PeerRow, SourceState, SyncRecord, worst
+from schemas.metrics import (
+    FederationSummary,
+    GroupState,
+    MemoryRecord,
+    MemorySummary,
+    NodeSummary,
+    Origin,
+    PeerRow,
+    SourceState,
+    SyncRecord,
+    worst,
+)
 
 NOW = 1_700_000_000_000
 
@@ -37,6 +52,27 @@ def summary(
         "partials": {},
     }
     return FederationSummary(**(fields | groups | values))
+
+
+def memory_summary(
+    reasoning: Origin = "live", code: Origin = "live", *, n: int = 1, ts: int = NOW, **values: Any
+) -> MemorySummary:
+    fields: dict[str, Any] = {"epoch": "e1", "n": n, "ts": ts, "as_of": ts, "partials": {}}
+    return MemorySummary(**(fields | _memory_groups(reasoning, code, ts) | values))
+
+
+def node(reasoning: Origin = "live", code: Origin = "live", *, ts: int = NOW, **values: Any) -> NodeSummary:
+    return NodeSummary(**({"seen": ts} | _memory_groups(reasoning, code, ts) | values))
+
+
+def _memory_groups(reasoning: Origin, code: Origin, ts: int) -> dict[str, Any]:
+    groups = {"reasoning": GroupState(source=reasoning, as_of=ts), "code": GroupState(source=code, as_of=ts)}
+    return groups | {"source": worst(reasoning, code)}
+
+
+def log(message: str = "agent a: confidence 0.91, a query", **values: Any) -> MemoryRecord:
+    fields: dict[str, Any] = {"ts": NOW, "node": "node-1", "id": 1, "severity": "consolidation", "source": "live"}
+    return MemoryRecord(message=message, **(fields | values))
 
 
 def row(peer: str, **values: Any) -> PeerRow:
@@ -101,6 +137,11 @@ class World:
         body = summary(peers, sync, ts=ts, n=self.n + 1, **({"epoch": self.epoch} | values))
         await self._add(streams.METRICS_FEDERATION, "federation", codec.encode(body))
 
+    async def memory(self, reasoning: Origin = "live", code: Origin = "live", **values: Any) -> None:
+        ts = await self.now()
+        body = memory_summary(reasoning, code, ts=ts, n=self.n + 1, **({"epoch": self.epoch} | values))
+        await self._add(streams.METRICS_MEMORY, "memory", codec.encode(body))
+
     async def roster(self, change: Mapping[str, PeerRow | None], partition: str = "0", **more: str) -> None:
         key = streams.peers_key(partition)
         previous = more.pop("prev", self.changes_ids.get(partition, "0-0"))
@@ -127,30 +168,44 @@ class World:
 class Gateway:
     """A running gateway on a free port."""
 
-    mesh: Mesh
-    broadcast: Broadcast
+    state: State
+    federation: Broadcast
+    memory: Broadcast
     server: Server
     url: str
 
     @property
+    def mesh(self) -> Mesh:
+        return self.state.mesh
+
+    @property
     def ws_url(self) -> str:
         return f"{self.url}/ws/federation"
+
+    @property
+    def memory_url(self) -> str:
+        return f"{self.url}/ws/memory"
 
 
 @contextlib.asynccontextmanager
 async def running_gateway(
     bus: Bus, *, tail: bool = True, head_s: float = HEAD_S, drain_s: float | None = None, max_clients: int = 100
 ) -> AsyncIterator[Gateway]:
-    mesh = Mesh(16)
-    broadcast = Broadcast(mesh, bus.clock, drain_s=drain_s)
-    sockets = FederationSockets(broadcast.fanout, bus.clock, max_clients=max_clients)
-    server = Server(mesh, broadcast, sockets, bus.clock, head_s=head_s)
+    state = State(16)
+    federation = Broadcast(state.mesh, MeshFrames(state.mesh), bus.clock, drain_s=drain_s)
+    memory = Broadcast(state.memory, MemoryFrames(state.memory), bus.clock, drain_s=drain_s)
+    of_mesh, of_memory = (Sockets(each.fanout, bus.clock, max_clients=max_clients) for each in (federation, memory))
+    server = Server(state, of_mesh, of_memory, bus.clock, head_s=head_s)
     port = await server.start("127.0.0.1", 0)
-    tasks = [asyncio.create_task(broadcast.run())]
+    tasks = [asyncio.create_task(federation.run()), asyncio.create_task(memory.run())]
     if tail:
-        tasks.append(asyncio.create_task(Tail(bus, mesh, broadcast.note_change).run()))
+        changed: dict[Half[Any], Callable[[], None]] = {
+            state.mesh: federation.note_change,
+            state.memory: memory.note_change,
+        }
+        tasks.append(asyncio.create_task(Tail(bus, state, changed).run()))
     try:
-        yield Gateway(mesh, broadcast, server, f"http://127.0.0.1:{port}")
+        yield Gateway(state, federation, memory, server, f"http://127.0.0.1:{port}")
         for task in tasks:
             assert not task.done(), task.exception()
     finally:

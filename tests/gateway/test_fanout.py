@@ -36,16 +36,16 @@ def test_a_frame_is_final_unmasked_text_with_its_length(size: int, header: str) 
 def fill(gateway: Gateway, now: int, peers: int = 400) -> None:
     """A state of more than 100 kB, so that a client that does not read is soon behind."""
     for group in ("peers", "sync"):
-        gateway.mesh.hear(now, source(group))
+        gateway.state.sources.hear(now, source(group))
     rows = {f"p{number}": row(f"p{number}", hostname="h" * 200) for number in range(peers)}
     gateway.mesh.live.load("0", "e", EntryId(0, 1), rows)
     gateway.mesh.hold(summary(network_health=0.0))
-    gateway.broadcast.note_change()
+    gateway.federation.note_change()
 
 
 def tell(gateway: Gateway, value: float) -> None:
     gateway.mesh.hold(summary(network_health=value))
-    gateway.broadcast.note_change()
+    gateway.federation.note_change()
 
 
 async def tell_until(gateway: Gateway, condition: Any) -> None:
@@ -62,7 +62,7 @@ async def test_a_client_that_never_reads_is_conflated_and_then_closed(bus: Bus) 
     async with running_gateway(bus, tail=False, drain_s=1.0) as gateway:
         fill(gateway, bus.clock.now_ms())
         raw = await never_reading(gateway.url)
-        fanout = gateway.broadcast.fanout
+        fanout = gateway.federation.fanout
         await eventually(lambda: len(fanout) == 1)
         await tell_until(gateway, lambda: fanout.conflated > 0)
         await tell_until(gateway, lambda: fanout.closed_slow == 1)
@@ -78,7 +78,7 @@ async def test_a_client_that_never_reads_does_not_delay_its_neighbour(bus: Bus) 
             for value in range(1, 25):
                 tell(gateway, value)
                 await frame_where(ws, lambda frame, value=value: frame["network_health"] == value, within_s=2)  # type: ignore[misc]
-        assert gateway.broadcast.fanout.conflated > 0
+        assert gateway.federation.fanout.conflated > 0
         raw.close()
 
 
@@ -86,7 +86,7 @@ async def test_a_client_that_reads_again_gets_the_newest_state_and_not_those_bet
     async with running_gateway(bus, tail=False, drain_s=20) as gateway:
         fill(gateway, bus.clock.now_ms())
         raw = await never_reading(gateway.url)
-        fanout = gateway.broadcast.fanout
+        fanout = gateway.federation.fanout
         await tell_until(gateway, lambda: fanout.conflated >= 5)
         tell(gateway, 77.5)
         reader, writer = await asyncio.open_connection(sock=raw)
@@ -103,7 +103,7 @@ async def test_a_thousand_ticks_hold_no_more_than_one_write_for_a_slow_client(bu
     async with running_gateway(bus, tail=False, drain_s=20) as gateway:
         fill(gateway, bus.clock.now_ms())
         raw = await never_reading(gateway.url)
-        fanout = gateway.broadcast.fanout
+        fanout = gateway.federation.fanout
         await tell_until(gateway, lambda: fanout.conflated > 0)
         [client] = fanout._clients
         held = client.transport.get_write_buffer_size()

@@ -8,20 +8,22 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
+from processors.gateway.answers import etag
 from processors.gateway.assets import ASSETS
+from processors.gateway.half import View
 from processors.gateway.server import Server
-from processors.gateway.sockets import FederationSockets
+from processors.gateway.sockets import Sockets
 from processors.runtime.bus import Bus
 from processors.runtime.clock import BusClock
 from processors.runtime.errors import SettingsError
 from schemas.positions import Position, decode_position
-from tests.gateway.support import Gateway, World, eventually, row, running_gateway
+from tests.gateway.support import Gateway, World, eventually, memory_summary, node, row, running_gateway
 
 
 @pytest.fixture
 async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
     async with running_gateway(bus) as running:
-        await eventually(lambda: running.mesh.bus_answers)
+        await eventually(lambda: running.state.bus_answers)
         yield running
 
 
@@ -32,13 +34,16 @@ async def http(gateway: Gateway) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-async def world(redis_client: Redis, gateway: Gateway) -> World:
-    """A world with a live summary and three peers, known to the gateway."""
+async def world(bus: Bus, redis_client: Redis, gateway: Gateway) -> World:
+    """A world with live summaries, three peers and a node, known to the gateway."""
     world = World(redis_client)
-    await world.heartbeat()
+    await world.heartbeat("peers", "sync", "reasoning", "code")
     await world.roster({"a": row("a"), "b": row("b", status="offline"), "c": row("c")})
     await world.summary(network_health=66.5, total_peers=3, online_peers=2)
-    await eventually(lambda: gateway.mesh.live.total == 3 and gateway.broadcast.view().source == "live")
+    await world.memory(ingestion_rate=0.1, nodes={"node-1": node()}, nodes_total=1)
+    await eventually(lambda: gateway.mesh.live.total == 3)
+    for half in gateway.state.halves:
+        await eventually(lambda half=half: half.view(bus.clock.now_ms()).source == "live")  # type: ignore[misc]
     return world
 
 
@@ -72,7 +77,9 @@ async def test_the_page_is_small() -> None:
     assert sum(len(asset.body) for asset in ASSETS.values()) < 60_000
 
 
-@pytest.mark.parametrize("path", ["/", "/static/app.js", "/status", "/api/health", "/api/v1/federation", "/nowhere"])
+@pytest.mark.parametrize(
+    "path", ["/", "/static/app.js", "/status", "/api/health", "/api/v1/federation", "/api/v1/memory", "/nowhere"]
+)
 async def test_every_answer_forbids_what_the_page_does_not_need(http: aiohttp.ClientSession, path: str) -> None:
     async with http.get(path) as answer:
         assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
@@ -95,7 +102,7 @@ async def test_the_status_is_one_line(http: aiohttp.ClientSession, world: World)
     async with http.get("/status") as answer:
         text = await answer.text()
     assert text.count("\n") == 1
-    assert "live, 2 of 3 peers online, health 66.5 %" in text
+    assert "live, 2 of 3 peers online, health 66.5 %; memory live, 0.10 sessions a second on 1 node\n" in text
 
 
 async def test_the_status_says_when_nothing_is_known(http: aiohttp.ClientSession) -> None:
@@ -109,30 +116,48 @@ async def test_the_summary_is_what_the_bus_holds(http: aiohttp.ClientSession, wo
     assert "data_integrity" not in body
 
 
-async def test_the_summarys_etag_is_its_position(http: aiohttp.ClientSession, world: World) -> None:
-    async with http.get("/api/v1/federation") as answer:
+async def test_the_summary_of_the_memory_half_is_what_the_bus_holds(http: aiohttp.ClientSession, world: World) -> None:
+    status, body = await get(http, "/api/v1/memory")
+    assert (status, body["ingestion_rate"], body["source"], body["nodes_total"]) == (200, 0.1, "live", 1)
+    assert body["nodes"]["node-1"]["source"] == "live"
+    assert "dedup_rate" not in body
+
+
+@pytest.mark.parametrize("half", ["federation", "memory"])
+async def test_a_summarys_etag_is_its_position(http: aiohttp.ClientSession, world: World, half: str) -> None:
+    async with http.get(f"/api/v1/{half}") as answer:
         body, tag = await answer.json(), answer.headers["ETag"].strip('"')
-    assert decode_position(tag) == {"ark:metrics:federation": Position("e1", body["n"])}
+    assert decode_position(tag) == {f"ark:metrics:{half}": Position("e1", body["n"])}
 
 
-async def test_a_summary_that_the_client_has_is_not_sent_again(http: aiohttp.ClientSession, world: World) -> None:
-    async with http.get("/api/v1/federation") as answer:
+@pytest.mark.parametrize("half", ["federation", "memory"])
+async def test_a_summary_that_the_client_has_is_not_sent_again(
+    http: aiohttp.ClientSession, world: World, half: str
+) -> None:
+    async with http.get(f"/api/v1/{half}") as answer:
         tag = answer.headers["ETag"]
-    async with http.get("/api/v1/federation", headers={"If-None-Match": tag}) as answer:
+    async with http.get(f"/api/v1/{half}", headers={"If-None-Match": tag}) as answer:
         assert answer.status == 304
 
 
+@pytest.mark.parametrize("half", ["federation", "memory"])
 async def test_a_summary_that_became_stale_is_sent_again(
-    http: aiohttp.ClientSession, gateway: Gateway, world: World
+    http: aiohttp.ClientSession, gateway: Gateway, world: World, half: str
 ) -> None:
-    async with http.get("/api/v1/federation") as answer:
+    async with http.get(f"/api/v1/{half}") as answer:
         tag = answer.headers["ETag"]
-    gateway.mesh.doubt()
-    status, body = await get(http, "/api/v1/federation", headers={"If-None-Match": tag})
+    gateway.state.doubt()
+    status, body = await get(http, f"/api/v1/{half}", headers={"If-None-Match": tag})
     assert (status, body["source"]) == (200, "stale")
 
 
-@pytest.mark.parametrize("path", ["/api/v1/federation", "/api/v1/peers"])
+def test_a_summary_is_tagged_anew_when_more_of_it_becomes_stale() -> None:
+    held = memory_summary()
+    doubted = ((), (("a", "code"),), (("b", "code"),), (("a", "code"), ("b", "code")))
+    assert len({etag("stream", View(held, doubts)) for doubts in doubted}) == 4
+
+
+@pytest.mark.parametrize("path", ["/api/v1/federation", "/api/v1/memory", "/api/v1/peers"])
 async def test_before_the_first_summary_there_is_nothing_to_answer(http: aiohttp.ClientSession, path: str) -> None:
     assert await get(http, path) == (503, {"error": "no summary on the bus yet"})
 
@@ -171,7 +196,8 @@ async def test_a_bad_status_is_refused(http: aiohttp.ClientSession, world: World
 
 async def test_sources_are_listed_with_when_they_were_heard(http: aiohttp.ClientSession, world: World) -> None:
     status, body = await get(http, "/api/v1/sources")
-    assert (status, [each["collector"] for each in body["sources"]]) == (200, ["peers-collector", "sync-collector"])
+    groups = [each["group"] for each in body["sources"]]
+    assert (status, groups) == (200, ["code", "peers", "reasoning", "sync"])
     assert all(each["silent"] is False and each["heard_at"] > 0 for each in body["sources"])
 
 
@@ -188,9 +214,35 @@ async def test_health_is_down_before_the_first_summary(http: aiohttp.ClientSessi
 async def test_health_is_degraded_when_values_are_stale(
     http: aiohttp.ClientSession, gateway: Gateway, world: World
 ) -> None:
-    gateway.mesh.doubt()
+    gateway.state.doubt()
     _, body = await get(http, "/api/health")
     assert (body["status"], body["source"]) == ("degraded", "stale")
+
+
+async def test_health_names_the_half_that_is_stale(http: aiohttp.ClientSession, gateway: Gateway, world: World) -> None:
+    gateway.state.memory.doubt()
+    _, body = await get(http, "/api/health")
+    assert (body["status"], body["reason"]) == ("degraded", "no news from a source of the memory half")
+    assert (body["source"], body["halves"]["memory"]["source"]) == ("live", "stale")
+
+
+async def test_health_names_both_halves_if_both_are_stale(
+    http: aiohttp.ClientSession, gateway: Gateway, world: World
+) -> None:
+    gateway.state.doubt()
+    _, body = await get(http, "/api/health")
+    assert body["reason"] == "no news from a source of the federation and the memory half"
+
+
+async def test_a_half_without_a_summary_is_not_held_against_the_other(
+    bus: Bus, http: aiohttp.ClientSession, gateway: Gateway, redis_client: Redis
+) -> None:
+    await World(redis_client).summary("simulated", "simulated")
+    await eventually(lambda: gateway.mesh.summary)
+    _, body = await get(http, "/api/health")
+    assert (body["status"], body["halves"]["memory"]) == ("ok", {"source": "stale", "as_of": None})
+    assert (await get(http, "/readyz"))[0] == 200
+    assert (await get(http, "/api/v1/memory"))[0] == 503
 
 
 async def test_it_is_alive_while_its_loop_runs(http: aiohttp.ClientSession) -> None:
@@ -214,8 +266,8 @@ async def test_it_says_that_the_bus_has_not_answered(bus: Bus) -> None:
 async def test_a_taken_port_is_named(gateway: Gateway) -> None:
     port = int(gateway.url.rpartition(":")[2])
     clock = BusClock()
-    sockets = FederationSockets(gateway.broadcast.fanout, clock)
-    second = Server(gateway.mesh, gateway.broadcast, sockets, clock)
+    sockets = Sockets(gateway.federation.fanout, clock)
+    second = Server(gateway.state, sockets, sockets, clock)
     with pytest.raises(SettingsError, match=rf"^ARK_HTTP_PORT {port} on 127\.0\.0\.1 is already in use$"):
         await second.start("127.0.0.1", port)
 
@@ -265,7 +317,7 @@ async def test_a_keep_alive_connection_serves_several_requests(gateway: Gateway)
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8101", "127.0.0.1.evil.example", "[::1", "10.0.0.1"])
 async def test_a_name_of_somebody_else_is_not_answered(http: aiohttp.ClientSession, world: World, host: str) -> None:
-    for path in ("/api/v1/peers", "/ws/federation", "/"):
+    for path in ("/api/v1/peers", "/ws/federation", "/ws/memory", "/"):
         status, body = await get(http, path, headers={"Host": host, "Origin": f"http://{host}"})
         assert (status, body) == (403, {"error": "Host must be this machine's loopback"})
 

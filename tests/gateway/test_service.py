@@ -38,11 +38,13 @@ async def service(bus: Bus, settings: Settings) -> AsyncIterator[Service]:
         await running.task
 
 
-async def connected(session: aiohttp.ClientSession, settings: Settings) -> aiohttp.ClientWebSocketResponse:
+async def connected(
+    session: aiohttp.ClientSession, settings: Settings, half: str = "federation"
+) -> aiohttp.ClientWebSocketResponse:
     deadline = time.monotonic() + 5
     while True:
         try:
-            return await session.ws_connect(f"http://127.0.0.1:{settings.ark_http_port}/ws/federation")
+            return await session.ws_connect(f"http://127.0.0.1:{settings.ark_http_port}/ws/{half}")
         except aiohttp.ClientConnectorError:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
@@ -52,7 +54,7 @@ async def test_a_stop_tells_clients_to_come_back_and_ends_within_two_seconds(
     service: Service, settings: Settings
 ) -> None:
     async with aiohttp.ClientSession() as session:
-        clients = [await connected(session, settings) for _ in range(20)]
+        clients = [await connected(session, settings, half) for half in 10 * ("federation", "memory")]
         began = time.monotonic()
         service.stop.set()
         async with asyncio.timeout(5):

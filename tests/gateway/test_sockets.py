@@ -8,13 +8,25 @@ from redis.asyncio import Redis
 
 from processors.runtime.bus import Bus
 from schemas.positions import EntryId
-from tests.gateway.support import Gateway, World, eventually, frame_where, row, running_gateway, source, summary, sync
+from tests.gateway.support import (
+    Gateway,
+    World,
+    eventually,
+    frame_where,
+    log,
+    memory_summary,
+    row,
+    running_gateway,
+    source,
+    summary,
+    sync,
+)
 
 
 @pytest.fixture
 async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
     async with running_gateway(bus, max_clients=3) as running:
-        await eventually(lambda: running.mesh.bus_answers)
+        await eventually(lambda: running.state.bus_answers)
         yield running
 
 
@@ -30,6 +42,14 @@ async def ws(gateway: Gateway, session: aiohttp.ClientSession) -> AsyncIterator[
     async with session.ws_connect(gateway.ws_url) as connected:
         for _ in range(3):
             await connected.receive_json()
+        yield connected
+
+
+@pytest.fixture
+async def memory_ws(gateway: Gateway, session: aiohttp.ClientSession) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A client of the memory half that has read the frame of its start."""
+    async with session.ws_connect(gateway.memory_url) as connected:
+        await connected.receive_json()
         yield connected
 
 
@@ -69,6 +89,46 @@ async def test_a_change_on_the_bus_reaches_the_client(world: World, ws: aiohttp.
     assert frame["source"] == "live"
 
 
+async def test_a_client_of_the_memory_half_gets_its_whole_state_at_once(
+    gateway: Gateway, session: aiohttp.ClientSession
+) -> None:
+    async with session.ws_connect(gateway.memory_url) as ws:
+        frame = await ws.receive_json()
+        assert (frame["type"], frame["source"], frame["logs"]) == ("memory_update", "stale", [])
+
+
+async def test_a_change_of_the_memory_half_reaches_its_client(
+    world: World, memory_ws: aiohttp.ClientWebSocketResponse
+) -> None:
+    await world.heartbeat("reasoning", "code")
+    await world.memory(ingestion_rate=0.1, logs=(log("<b>"),))
+    frame = await frame_where(memory_ws, lambda frame: frame["source"] == "live")
+    assert (frame["type"], frame["ingestion_rate"]) == ("memory_update", 0.1)
+    assert frame["logs"][0]["message"] == "&lt;b&gt;"
+
+
+async def test_a_client_of_one_half_hears_nothing_of_the_other(
+    world: World, ws: aiohttp.ClientWebSocketResponse, memory_ws: aiohttp.ClientWebSocketResponse
+) -> None:
+    await world.summary(network_health=42.0)
+    await frame_where(ws, lambda frame: frame["network_health"] == 42)
+    await memory_ws.send_str("ping")
+    assert await types(memory_ws, 1) == ["pong"]
+
+
+async def test_a_newer_moment_of_the_memory_half_is_no_news(
+    world: World, gateway: Gateway, memory_ws: aiohttp.ClientWebSocketResponse
+) -> None:
+    await world.heartbeat("reasoning", "code")
+    await world.memory(ingestion_rate=0.1)
+    await frame_where(memory_ws, lambda frame: frame["source"] == "live")
+    await world.memory(ingestion_rate=0.1)
+    await world.memory(ingestion_rate=0.1)
+    await eventually(lambda: gateway.state.memory.summary is not None and gateway.state.memory.summary.n == world.n)
+    await world.memory(ingestion_rate=0.2)
+    assert (await memory_ws.receive_json())["ingestion_rate"] == 0.2
+
+
 async def test_a_new_peer_reaches_the_client(world: World, ws: aiohttp.ClientWebSocketResponse) -> None:
     await world.summary()
     await world.roster({"a": row("a", hostname="alpha")})
@@ -90,10 +150,10 @@ async def test_summary_roster_and_sync_of_one_moment_come_together(
     await world.summary()
     await frame_where(ws, lambda frame: frame["as_of"])
     gateway.mesh.hold(summary(network_health=5.0))
-    gateway.broadcast.note_change()
+    gateway.federation.note_change()
     gateway.mesh.live.load("0", "e", EntryId(0, 1), {"a": row("a")})
     gateway.mesh.add_sync(EntryId(1, 1), sync("a"), fresh=True)
-    gateway.broadcast.note_change()
+    gateway.federation.note_change()
     assert await types(ws, 3) == ["peer_update", "health_update", "sync_event"]
 
 
@@ -102,9 +162,21 @@ async def test_silence_of_the_collectors_reaches_the_client_without_any_event(
 ) -> None:
     async with running_gateway(bus, tail=False) as gateway, session.ws_connect(gateway.ws_url) as ws:
         for group in ("peers", "sync"):
-            gateway.mesh.hear(bus.clock.now_ms() - 14_500, source(group))
+            gateway.state.sources.hear(bus.clock.now_ms() - 14_500, source(group))
         gateway.mesh.hold(summary(ts=bus.clock.now_ms()))
-        gateway.broadcast.note_change()
+        gateway.federation.note_change()
+        await frame_where(ws, lambda frame: frame["source"] == "live")
+        await frame_where(ws, lambda frame: frame["source"] == "stale", within_s=3)
+
+
+async def test_silence_of_the_memory_halfs_collectors_reaches_its_client_without_any_event(
+    bus: Bus, session: aiohttp.ClientSession
+) -> None:
+    async with running_gateway(bus, tail=False) as gateway, session.ws_connect(gateway.memory_url) as ws:
+        for group in ("reasoning", "code"):
+            gateway.state.sources.hear(bus.clock.now_ms() - 14_500, source(group))
+        gateway.state.memory.hold(memory_summary(ts=bus.clock.now_ms()))
+        gateway.memory.note_change()
         await frame_where(ws, lambda frame: frame["source"] == "live")
         await frame_where(ws, lambda frame: frame["source"] == "stale", within_s=3)
 
@@ -123,6 +195,12 @@ async def test_a_ping_is_answered_with_the_time_of_the_bus(
 async def test_a_refresh_is_answered_with_the_whole_state(ws: aiohttp.ClientWebSocketResponse, text: str) -> None:
     await ws.send_str(text)
     assert await types(ws, 3) == ["federation_update", "peer_update", "health_update"]
+
+
+async def test_a_client_of_the_memory_half_may_ping_and_refresh(memory_ws: aiohttp.ClientWebSocketResponse) -> None:
+    for text in ("ping", "refresh"):
+        await memory_ws.send_str(text)
+    assert await types(memory_ws, 2) == ["pong", "memory_update"]
 
 
 async def test_an_unknown_message_is_answered_with_an_error(ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -188,6 +266,14 @@ async def test_a_page_of_another_origin_is_refused(gateway: Gateway, session: ai
     assert refusal.value.status == 403
 
 
+async def test_a_page_of_another_origin_is_refused_by_the_memory_half_too(
+    gateway: Gateway, session: aiohttp.ClientSession
+) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await session.ws_connect(gateway.memory_url, headers={"Origin": "http://evil.example"})
+    assert refusal.value.status == 403
+
+
 async def test_the_own_page_is_accepted(gateway: Gateway, session: aiohttp.ClientSession) -> None:
     async with session.ws_connect(gateway.ws_url, headers={"Origin": gateway.url}) as ws:
         assert await types(ws, 1) == ["federation_update"]
@@ -208,7 +294,7 @@ async def test_a_place_that_was_left_is_free_again(gateway: Gateway, session: ai
     for _ in range(8):
         async with session.ws_connect(gateway.ws_url) as ws:
             assert await types(ws, 1) == ["federation_update"]
-        await eventually(lambda: len(gateway.broadcast.fanout) == 0)
+        await eventually(lambda: len(gateway.federation.fanout) == 0)
 
 
 async def test_a_request_that_is_no_handshake_is_a_bad_one(gateway: Gateway, session: aiohttp.ClientSession) -> None:
@@ -222,5 +308,5 @@ async def test_clients_that_come_and_go_leave_nothing_behind(gateway: Gateway, s
         ws = await session.ws_connect(gateway.ws_url)
         await ws.send_str("refresh")
         await ws.close()
-    await eventually(lambda: len(gateway.broadcast.fanout) == 0)
+    await eventually(lambda: len(gateway.federation.fanout) == 0)
     assert len([task for task in asyncio.all_tasks() if "catch_up" in repr(task)]) == 0

@@ -31,7 +31,7 @@ export class Connection {
       if (socket !== this.socket) return;
       this.heardAt = Date.now();
       const frame = JSON.parse(message.data);
-      if ("network_health" in frame) {
+      if ("as_of" in frame) {
         this.failures = 0;
         this.onState(frame, this.heardAt);
       }

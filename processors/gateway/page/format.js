@@ -33,6 +33,17 @@ export function clock(ms) {
   return new Date(ms).toLocaleTimeString("en-GB");
 }
 
+// A moment that may be long ago: with its day, unless that is today.
+export function moment(ms) {
+  const day = (each) => new Date(each).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  return day(ms) === day(Date.now()) ? clock(ms) : `${day(ms)}, ${clock(ms)}`;
+}
+
+export function signed(value, digits) {
+  const sign = value > 0 ? "+" : value < 0 ? "\u2212" : "";
+  return sign + number(Math.abs(value), digits);
+}
+
 export function span(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 60) return `${seconds} s`;

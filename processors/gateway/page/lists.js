@@ -1,5 +1,6 @@
-// The sortable table of peers, and the feed of syncs. Text is only ever set as text.
+// The sortable table of peers, and the feed of syncs.
 
+import { make } from "/static/dom.js";
 import { DASH, bytes, clock, number, plain } from "/static/format.js";
 
 const TIERS = { core: 0, trusted: 1, verified: 2 };
@@ -14,35 +15,28 @@ const COLUMNS = [
   { title: "Shared", key: (peer) => peer.data_shared, number: true, wide: true },
 ];
 
-function cell(name, className, ...content) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.append(...content);
-  return made;
-}
-
 function statusCell(status) {
   const kind = { active: "online", syncing: "syncing" }[status] ?? "offline";
-  return cell("td", "status", cell("i", `dot ${kind}`), status);
+  return make("td", "status", make("i", `dot ${kind}`), status);
 }
 
 function nameCell(peer) {
   const [name, id] = [plain(peer.name), plain(peer.id)];
-  const made = cell("td", "name", name);
+  const made = make("td", "name", name);
   made.title = id;
-  if (id !== name) made.append(cell("small", "", id));
+  if (id !== name) made.append(make("small", "", id));
   return made;
 }
 
 function row(peer) {
   const latency = lacks(peer, "latency") ? `${DASH} unknown` : `${number(peer.latency, 1)} ms`;
-  return cell(
+  return make(
     "tr", "",
     nameCell(peer),
-    cell("td", lacks(peer, "trust_tier") ? "wide unknown" : "wide", plain(peer.trust_tier)),
+    make("td", lacks(peer, "trust_tier") ? "wide unknown" : "wide", plain(peer.trust_tier)),
     statusCell(peer.status),
-    cell("td", lacks(peer, "latency") ? "number unknown" : "number", latency),
-    cell("td", "number wide", bytes(peer.data_shared).join(" ")),
+    make("td", lacks(peer, "latency") ? "number unknown" : "number", latency),
+    make("td", "number wide", bytes(peer.data_shared).join(" ")),
   );
 }
 
@@ -55,10 +49,10 @@ export class PeerTable {
     // Rows by id with the text they were made from: a row that stays the same is not made again.
     this.made = new Map();
     for (const column of COLUMNS) {
-      const button = cell("button", "", column.title);
+      const button = make("button", "", column.title);
       button.type = "button";
       button.onclick = () => this.sortBy(column);
-      column.cell = cell("th", `${column.number ? "number " : ""}${column.wide ? "wide" : ""}`, button);
+      column.cell = make("th", `${column.number ? "number " : ""}${column.wide ? "wide" : ""}`, button);
       column.cell.scope = "col";
       head.append(column.cell);
     }
@@ -98,9 +92,9 @@ export class PeerTable {
     });
     this.made = made;
     if (rows.length === 0) {
-      const none = cell("td", "empty", unknown ? `${DASH} unknown` : "No peer is known yet.");
+      const none = make("td", "empty", unknown ? `${DASH} unknown` : "No peer is known yet.");
       none.colSpan = COLUMNS.length;
-      rows.push(cell("tr", "", none));
+      rows.push(make("tr", "", none));
     }
     // Rows that stand right stay where they are, with their focus and selection.
     rows.forEach((each, index) => {
@@ -111,17 +105,17 @@ export class PeerTable {
 }
 
 function syncItem(sync) {
-  return cell(
+  return make(
     "li", "",
-    cell("span", "time", clock(sync.timestamp)),
-    cell("span", "who", plain(sync.peer)),
-    cell("span", "size", bytes(sync.bytes).join(" ")),
-    cell("span", "what", cell("span", "", plain(sync.action) || "sync"), cell("span", sync.status, sync.status)),
+    make("span", "time", clock(sync.timestamp)),
+    make("span", "who", plain(sync.peer)),
+    make("span", "size", bytes(sync.bytes).join(" ")),
+    make("span", "what", make("span", "", plain(sync.action) || "sync"), make("span", sync.status, sync.status)),
   );
 }
 
 export function showFeed(list, state) {
   const items = [...state.sync_traffic].reverse().map(syncItem);
   const none = state.unknown.includes("sync_traffic") ? `${DASH} unknown` : "No sync was seen yet.";
-  list.replaceChildren(...(items.length > 0 ? items : [cell("li", "empty", none)]));
+  list.replaceChildren(...(items.length > 0 ? items : [make("li", "empty", none)]));
 }

@@ -62,7 +62,9 @@ export function drawMesh(canvas, peers, nameOf) {
   const [x, y] = [width / 2, height / 2];
   // The rings are ellipses: a wide panel is filled, and names have room beside their peers.
   const named = peers.length <= 24 && width > 420;
-  const [reachX, reachY] = [Math.min(width / 2 - (named ? 118 : 12), height * 0.95), height / 2 - (named ? 26 : 12)];
+  const most = [Math.min(width / 2 - (named ? 118 : 12), height * 0.95), height / 2 - (named ? 26 : 12)];
+  // A canvas that is not laid out yet has no size at all.
+  const [reachX, reachY] = most.map((reach) => Math.max(0, reach));
   const radius = peers.length > 250 ? 2.5 : peers.length > 80 ? 3.5 : peers.length > 24 ? 4.5 : 6;
   const rings = place(peers);
   // Empty rings take no room.

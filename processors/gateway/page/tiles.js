@@ -1,55 +1,39 @@
-// The tiles: one value each, an em dash and the word where it is unknown.
+// The tiles: one value each, an em dash and the word where it is unknown, and for some a line of the recent past.
 
-import { DASH, bytes, number, rate } from "/static/format.js";
-
-const grade = (value) => (value >= 90 ? "good" : value >= 70 ? "fair" : "poor");
-const percent = (value) => ({ text: number(value, value === 100 ? 0 : 1), unit: "%", grade: grade(value) });
-const plainNumber = (value) => ({ text: number(value), unit: "" });
-
-const TILES = [
-  ["Network health", "network_health", percent],
-  ["Data integrity", "data_integrity", percent],
-  ["Peers online", "online_peers", plainNumber, (known) => known("total_peers", (v) => `of ${number(v)} known`)],
-  ["Latency, mean", "avg_latency", (v) => ({ text: number(v, 1), unit: "ms" }), quantiles],
-  ["Active syncs", "active_syncs", plainNumber, () => "pairs, last 10 s"],
-  ["Syncs", "sync_rate", (v) => ({ text: rate(v), unit: "/s" }), () => "mean of 60 s"],
-  ["Transfer", "sync_bytes_rate", (v) => { const [text, unit] = bytes(v); return { text, unit: `${unit}/s` }; }, () => "mean of 60 s"],
-  ["Syncs succeeded", "sync_success_rate", percent, () => "of 60 s"],
-];
-
-function quantiles(known) {
-  const parts = ["p50", "p95", "p99"].map((name) => `${name}\u00a0${known(`latency_${name}`, (v) => number(v, v < 100 ? 1 : 0)) || DASH}`);
-  return parts.join(" · ");
-}
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
+import { make } from "/static/dom.js";
+import { DASH } from "/static/format.js";
+import { Trend } from "/static/trend.js";
 
 export class Tiles {
-  constructor(list) {
-    this.cells = TILES.map(([title]) => {
-      const tile = element("div", "tile");
-      const value = element("dd");
-      const more = element("dd", "more");
-      tile.append(element("dt", "", title), value, more);
-      list.append(tile);
-      return { value, more };
+  // rows: [title, field, form(value), more(known, state) or nothing, whether it has a line]
+  constructor(list, rows) {
+    this.cells = rows.map(([title, field, form, more, hasLine]) => {
+      const trend = hasLine ? new Trend(form) : null;
+      const value = make("dd");
+      const rest = make("dd", "more");
+      const lines = trend === null ? [] : [make("dd", "line", trend.svg)];
+      list.append(make("div", "tile", make("dt", "", title), value, ...lines, rest));
+      return { field, form, more, trend, value, rest };
     });
   }
 
   show(state) {
     const unknown = new Set(state.unknown);
     const known = (field, form) => (unknown.has(field) ? "" : form(state[field]));
-    TILES.forEach(([, field, form, more], index) => {
-      const cell = this.cells[index];
+    for (const { field, form, more, value, rest } of this.cells) {
       const shown = unknown.has(field) ? { text: DASH, unit: "unknown", grade: "unknown" } : form(state[field]);
-      cell.value.className = shown.grade ?? "";
-      cell.value.replaceChildren(shown.text, element("small", "", shown.unit));
-      cell.more.textContent = more && !unknown.has(field) ? more(known) : "";
-    });
+      value.className = shown.grade ?? "";
+      value.replaceChildren(shown.text, make("small", "", shown.unit));
+      if (more) rest.textContent = unknown.has(field) ? "" : more(known, state);
+    }
+  }
+
+  // Once a second: what the lines show. state is null while nothing is heard.
+  sample(now, state) {
+    for (const { field, trend, rest } of this.cells) {
+      if (trend === null) continue;
+      trend.add(now, state === null || state.unknown.includes(field) ? null : state[field]);
+      rest.textContent = trend.range();
+    }
   }
 }

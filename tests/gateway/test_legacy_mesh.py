@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from processors.gateway.legacy import MAX_PEER_BYTES, MAX_TICK_BYTES, LegacyFrames
-from processors.gateway.state import Mesh
+from processors.gateway.legacy_mesh import MAX_PEER_BYTES, MAX_TICK_BYTES, MeshFrames
+from processors.gateway.mesh import Mesh
+from processors.gateway.sources import Sources
 from schemas.metrics import PeerRow
 from schemas.positions import ZERO, EntryId
 from tests.gateway.support import NOW, row, source, summary, sync
@@ -26,16 +27,17 @@ FULL: dict[str, Any] = {
 
 
 def mesh_of(*rows: PeerRow, **values: Any) -> Mesh:
-    mesh = Mesh(16)
+    sources = Sources()
+    mesh = Mesh(16, sources)
     mesh.live.load("0", "e", ZERO, {each.id: each for each in rows})
     for group in ("peers", "sync"):
-        mesh.hear(NOW, source(group))
+        sources.hear(NOW, source(group))
     mesh.hold(summary(**values))
     return mesh
 
 
 def whole(mesh: Mesh, now: int = NOW) -> dict[str, Any]:
-    frame: dict[str, Any] = json.loads(LegacyFrames().whole(mesh.view(now), now)[0])
+    frame: dict[str, Any] = json.loads(MeshFrames(mesh).whole(now)[0])
     return frame
 
 
@@ -44,12 +46,12 @@ def kinds(frames: list[bytes]) -> list[str]:
 
 
 def test_the_whole_state_comes_as_a_frame_for_each_kind_of_client() -> None:
-    frames = LegacyFrames().whole(mesh_of().view(NOW), NOW)
+    frames = MeshFrames(mesh_of()).whole(NOW)
     assert kinds(frames) == ["federation_update", "peer_update", "health_update"]
 
 
 def test_the_three_frames_differ_in_their_type_only() -> None:
-    frames = [json.loads(frame) for frame in LegacyFrames().whole(mesh_of(row("a"), **FULL).view(NOW), NOW)]
+    frames = [json.loads(frame) for frame in MeshFrames(mesh_of(row("a"), **FULL)).whole(NOW)]
     for frame in frames:
         del frame["type"]
     assert frames[0] == frames[1] == frames[2]
@@ -162,7 +164,7 @@ def test_unknown_values_are_zero_and_named_in_both_spellings() -> None:
 
 
 def test_before_the_first_summary_everything_is_unknown_and_stale() -> None:
-    frame = whole(Mesh(16))
+    frame = whole(Mesh(16, Sources()))
     numbers = set(FULL) | {"health", "integrity", "peers", "peers_total", "sync_traffic"}
     assert set(frame["unknown"]) == numbers
     assert (frame["source"], frame["as_of"], frame["peers"], frame["sync_traffic"]) == ("stale", None, [], [])
@@ -183,7 +185,7 @@ def test_of_peers_seen_at_the_same_time_the_greatest_ids_are_listed() -> None:
 def test_peers_with_enormous_names_are_left_out_beyond_the_byte_bound() -> None:
     evil = '"' * 250
     mesh = mesh_of(*(row(f"{number:03}{evil}", hostname=evil, last_seen=NOW - number) for number in range(500)))
-    frame = LegacyFrames().whole(mesh.view(NOW), NOW)[0]
+    frame = MeshFrames(mesh).whole(NOW)[0]
     assert len(frame) < MAX_PEER_BYTES + 4096
     peers = json.loads(frame)["peers"]
     assert 100 < len(peers) < 500
@@ -195,36 +197,36 @@ def test_silence_makes_the_frame_stale_and_keeps_its_values() -> None:
     assert (frame["source"], frame["as_of"], frame["network_health"]) == ("stale", NOW, 75)
 
 
-def settled(mesh: Mesh) -> LegacyFrames:
-    frames = LegacyFrames()
-    frames.changes(mesh.view(NOW), [], NOW)
+def settled(mesh: Mesh) -> MeshFrames:
+    frames = MeshFrames(mesh)
+    frames.changes(NOW)
     return frames
 
 
 def test_a_tick_in_which_nothing_changed_sends_nothing() -> None:
     mesh = mesh_of(row("a"), **FULL)
-    assert settled(mesh).changes(mesh.view(NOW), [], NOW + 100) == []
+    assert settled(mesh).changes(NOW + 100) == []
 
 
 def test_a_changed_roster_calls_for_a_peer_update() -> None:
     mesh = mesh_of(row("a"), **FULL)
     frames = settled(mesh)
     mesh.live.apply("0", EntryId(1, 1), "e", ZERO, {"b": row("b")})
-    assert kinds(frames.changes(mesh.view(NOW), [], NOW)) == ["peer_update"]
+    assert kinds(frames.changes(NOW)) == ["peer_update"]
 
 
 def test_a_changed_value_calls_for_a_health_update() -> None:
     mesh = mesh_of(row("a"), **FULL)
     frames = settled(mesh)
     mesh.hold(summary(**FULL | {"network_health": 50.0}))
-    assert kinds(frames.changes(mesh.view(NOW), [], NOW)) == ["health_update"]
+    assert kinds(frames.changes(NOW)) == ["health_update"]
 
 
 def test_a_new_sync_calls_for_a_sync_event_with_it() -> None:
     mesh = mesh_of(row("a"), **FULL)
     frames = settled(mesh)
     mesh.add_sync(EntryId(1, 1), sync("alpha"), fresh=True)
-    [frame] = frames.changes(mesh.view(NOW), mesh.live.take_fresh(), NOW)
+    [frame] = frames.changes(NOW)
     answer = json.loads(frame)
     assert answer["type"] == "sync_event"
     assert answer["event"] == answer["sync_traffic"][-1]
@@ -236,7 +238,7 @@ def test_every_new_sync_has_its_own_frame_with_the_whole_state() -> None:
     frames = settled(mesh)
     for number in range(3):
         mesh.add_sync(EntryId(1, number), sync(str(number)), fresh=True)
-    answers = [json.loads(frame) for frame in frames.changes(mesh.view(NOW), mesh.live.take_fresh(), NOW)]
+    answers = [json.loads(frame) for frame in frames.changes(NOW)]
     assert [each["event"]["peer"] for each in answers] == ["0", "1", "2"]
     assert all(each["network_health"] == 75 and each["peers"] for each in answers)
 
@@ -246,7 +248,7 @@ def test_a_tick_stays_within_its_byte_bound() -> None:
     mesh = mesh_of(*(row(f"{number:03}{evil}", hostname=evil) for number in range(500)))
     for number in range(10):
         mesh.add_sync(EntryId(1, number), sync(str(number)), fresh=True)
-    frames = LegacyFrames().changes(mesh.view(NOW), mesh.live.take_fresh(), NOW)
+    frames = MeshFrames(mesh).changes(NOW)
     assert sum(map(len, frames)) <= MAX_TICK_BYTES
 
 
@@ -254,4 +256,4 @@ def test_a_change_of_the_world_is_told() -> None:
     mesh = mesh_of(row("a"), **FULL)
     frames = settled(mesh)
     mesh.hold(summary("simulated", "simulated"))
-    assert kinds(frames.changes(mesh.view(NOW), [], NOW)) == ["peer_update", "health_update"]
+    assert kinds(frames.changes(NOW)) == ["peer_update", "health_update"]

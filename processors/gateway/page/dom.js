@@ -1,0 +1,20 @@
+// Elements made from text that is only ever set as text.
+
+export function make(name, className = "", ...content) {
+  const made = document.createElement(name);
+  made.className = className;
+  made.append(...content);
+  return made;
+}
+
+export function draw(name, attributes, ...content) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...content);
+  return made;
+}
+
+// An unchanged text is not written: it would be read out again.
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
