@@ -8,9 +8,9 @@ import heapq
 from collections.abc import Sequence
 from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, Final
 
-from processors.aggregators.merge import Heard, Partials, group_state, half_origin, head, newest_of, world_of
+from processors.aggregators.merge import Heard, Partials, group_state, half_origin, head, world_of
 from processors.aggregators.windows import RATE_WINDOW_MS, is_over
 from schemas.metrics import (
     MAX_DELTAS,
@@ -32,19 +32,25 @@ from schemas.metrics import (
 
 __all__ = ["merge_memory", "next_deadline"]
 
+_GROUPS: Final = ("reasoning", "code")
+
 
 def merge_memory(partials: Partials, heard: Heard, epoch: str, n: int, now: int) -> MemorySummary:
     """The summary of the memory engines at `now`, entry `n` of `epoch`, from the newest partial of each partition."""
-    origin = half_origin(heard, "memory", ("reasoning", "code"), now)
+    origin = half_origin(heard, "memory", _GROUPS, now)
     world = world_of(partials, origin)
     nodes = sorted((node for partial in world for node in _present(partial, now)), key=attrgetter("node"))
-    states = _states(nodes, heard, origin, now)
+    own = {node.node: _states(node, heard, origin, now) for node in nodes}
+    states = {
+        group: _worst_state([own[node.node][group] for node in nodes]) or group_state(heard, group, origin, None, now)
+        for group in _GROUPS
+    }
     values = head(world, states, epoch, n, now) | _values(nodes, states, now)
     if states["reasoning"].as_of is not None:
         values |= {"logs": _newest_logs(nodes), "late_total": sum(node.late_total for node in nodes)}
     told = sorted(heapq.nlargest(MAX_NODES, nodes, key=attrgetter("seen")), key=attrgetter("node"))
     return MemorySummary(
-        nodes={node.node: _node_summary(node, heard, origin, now) for node in told},
+        nodes={node.node: _node_summary(node, own[node.node], now) for node in told},
         nodes_total=sum(_count(partial, now) for partial in world),
         **values,
     )
@@ -60,20 +66,27 @@ def _count(partial: Partial, now: int) -> int:
     return partial.nodes if present == len(partial.memory) else present
 
 
-def _node_summary(node: MemoryPartial, heard: Heard, origin: Origin, now: int) -> NodeSummary:
-    own = {key: word for key, word in heard.items() if word[1].node == node.node}
-    states = _states([node], own, origin, now)
+def _node_summary(node: MemoryPartial, states: dict[str, GroupState], now: int) -> NodeSummary:
     values: dict[str, Any] = {**states, **_values([node], states, now)}
     return NodeSummary(source=worst(*(state.source for state in states.values())), seen=node.seen, **values)
 
 
-def _states(nodes: Sequence[MemoryPartial], heard: Heard, origin: Origin, now: int) -> dict[str, GroupState]:
-    """Where the values of both groups come from."""
-    reasoning, code = newest_of(node.reasoning_as_of for node in nodes), newest_of(node.code_as_of for node in nodes)
-    return {
-        "reasoning": group_state(heard, "reasoning", origin, reasoning, now),
-        "code": group_state(heard, "code", origin, code, now),
-    }
+def _states(node: MemoryPartial, heard: Heard, origin: Origin, now: int) -> dict[str, GroupState]:
+    """Where the values of a node come from, by its own collectors."""
+    own = {key: word for key, word in heard.items() if word[1].node == node.node}
+    newest = {"reasoning": node.reasoning_as_of, "code": node.code_as_of}
+    return {group: group_state(own, group, origin, newest[group], now) for group in _GROUPS}
+
+
+def _worst_state(states: Sequence[GroupState]) -> GroupState | None:
+    """Where a sum over nodes comes from: it is as good as the worst of those that have the group, and as old.
+
+    None if no node has it.
+    """
+    known = [(state.source, state.as_of) for state in states if state.as_of is not None]
+    if not known:
+        return None
+    return GroupState(source=worst(*(source for source, _ in known)), as_of=min(as_of for _, as_of in known))
 
 
 def _values(nodes: Sequence[MemoryPartial], states: dict[str, GroupState], now: int) -> dict[str, Any]:

@@ -27,4 +27,6 @@ class Memory(Half[MemorySummary]):
             name: aged(node, [group for doubted, group in doubts if doubted == name])
             for name, node in summary.nodes.items()
         }
-        return msgspec.structs.replace(super()._shown(summary, doubts), nodes=nodes)
+        # The sum is as good as the worst of its nodes.
+        whole = aged(summary, {group for _, group in doubts})
+        return msgspec.structs.replace(whole, nodes=nodes)

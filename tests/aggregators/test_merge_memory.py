@@ -165,19 +165,26 @@ def test_each_node_says_where_its_own_values_come_from() -> None:
     assert summary.nodes["n"].reasoning == GroupState(source="live", as_of=NOW)
     assert summary.nodes["b"].reasoning == GroupState(source="stale", as_of=NOW)
     assert summary.nodes["b"].code == GroupState(source="stale")
-    assert (summary.source, summary.nodes["b"].source) == ("live", "stale")
+    assert summary.nodes["b"].source == "stale"
+
+
+def test_a_sum_is_as_good_as_its_worst_node_and_as_old_as_its_oldest() -> None:
+    summary = merged(node("n", seen=NOW - 500), node("b", seen=NOW - 700, code_as_of=None))
+    assert (summary.source, summary.as_of) == ("stale", NOW - 700)
+    assert summary.reasoning == GroupState(source="stale", as_of=NOW - 700)
+    assert summary.code == GroupState(source="live", as_of=NOW)
 
 
 def test_the_worst_group_is_the_state_of_the_whole() -> None:
     down: Said = ("code_memory", "code", "stale", NOW)
-    summary = merged(node("a", seen=NOW - 9, usage=4, snippets=1), said=(REASONING, down))
+    summary = merged(node("n", seen=NOW - 9, usage=4, snippets=1), said=(REASONING, down))
     assert (summary.source, summary.reasoning.source, summary.code.source) == ("stale", "live", "stale")
     assert (summary.as_of, summary.dedup_rate) == (NOW - 9, 75)
 
 
 def test_simulated_nodes_are_never_mixed_with_live_ones() -> None:
     partials = {
-        "0": partial("0", node("a", sessions_total=1)),
+        "0": partial("0", node("n", sessions_total=1)),
         "sim": partial("sim", node("sim-a", sessions_total=5)),
     }
     simulated = merge_memory(partials, heard(SIMULATOR), "e", 1, NOW)

@@ -33,10 +33,12 @@ def test_a_node_that_falls_silent_is_stale_beside_one_that_is_heard() -> None:
     assert states(summary.nodes["b"]) == ("live", "live", "live")
 
 
-def test_all_nodes_together_are_live_while_one_of_them_is_heard() -> None:
-    memory, _ = two_nodes()
-    summary = shown(memory, NOW + SOURCE_TIMEOUT_MS)
-    assert (summary.reasoning.source, summary.code.source, summary.source) == ("live", "live", "live")
+def test_all_nodes_together_are_as_good_as_the_worst_of_them() -> None:
+    memory, sources = two_nodes()
+    sources.hear(NOW + 1_000, source("code", node="a"))
+    before, after = shown(memory, NOW + SOURCE_TIMEOUT_MS - 1), shown(memory, NOW + SOURCE_TIMEOUT_MS)
+    assert (before.reasoning.source, before.code.source, before.source) == ("live", "live", "live")
+    assert (after.reasoning.source, after.code.source, after.source) == ("stale", "live", "stale")
 
 
 def test_only_the_group_of_a_node_that_is_silent_becomes_stale() -> None:
