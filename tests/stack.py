@@ -42,6 +42,7 @@ class Stack:
             **{name: value for name, value in os.environ.items() if not name.startswith("ARK_")},
             "REDIS_URL": redis_url,
             "ARK_STATE_DIR": str(directory / "state"),
+            "ARK_BASE_PATH": str(directory),
             "ARK_HTTP_PORT": str(self.port),
             **environment,
         }
@@ -83,9 +84,15 @@ class Stack:
 
     def federation(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10) -> dict[str, Any]:
         """The federation summary, once it `holds`."""
+        return self._summary("/api/v1/federation", holds, timeout_s)
 
+    def memory(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10) -> dict[str, Any]:
+        """The memory summary, once it `holds`."""
+        return self._summary("/api/v1/memory", holds, timeout_s)
+
+    def _summary(self, path: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any]:
         def ask() -> dict[str, Any] | None:
-            summary = self.get("/api/v1/federation")
+            summary = self.get(path)
             return summary if summary is not None and holds(summary) else None
 
         return wait_for("a summary as expected", ask, timeout_s)

@@ -13,7 +13,9 @@ Decoder: TypeAlias = Callable[[Mapping[bytes, bytes]], Any]
 
 _SINGLE: Final[Mapping[str, tuple[str, Decoder]]] = {
     "federation": (streams.METRICS_FEDERATION, codec.decode_federation),
+    "memory": (streams.METRICS_MEMORY, codec.decode_memory),
     "sync": (streams.FEED_SYNC, codec.decode_sync),
+    "logs": (streams.FEED_MEMORY, codec.decode_memory_record),
     "sources": (streams.SOURCES, codec.decode_source),
     "dead": (streams.DEAD, codec.decode_dead),
 }

@@ -7,7 +7,15 @@ from typing import Any, Final
 import msgspec
 
 from processors.client.items import BeginsAgain, Item, Received, Unreadable
-from schemas.metrics import DeadLetter, FederationSummary, PeerRow, SourceState, SyncRecord
+from schemas.metrics import (
+    DeadLetter,
+    FederationSummary,
+    MemoryRecord,
+    MemorySummary,
+    PeerRow,
+    SourceState,
+    SyncRecord,
+)
 
 __all__ = ["as_json", "as_text"]
 
@@ -65,6 +73,19 @@ def _federation_line(summary: FederationSummary) -> str:
     )
 
 
+def _memory_line(summary: MemorySummary) -> str:
+    quarantined = "unknown" if summary.quarantine_count is None else summary.quarantine_count
+    return (
+        f"{summary.source:<9} sessions {_number(summary.ingestion_rate, '/s', 2)}"
+        f"  consolidated {_number(summary.consolidation_rate, '/s', 2)}  dedup {_number(summary.dedup_rate, ' %')}"
+        f"  quarantine {quarantined}  nodes {summary.nodes_total}"
+    )
+
+
+def _record_line(record: MemoryRecord) -> str:
+    return f"{record.source:<9} {_visible(record.node)}  {record.severity}  {_visible(record.message)}"
+
+
 def _sync_line(sync: SyncRecord) -> str:
     outcome = {True: "ok", False: "failed", None: "under way"}[sync.ok]
     ends = f"{_visible(sync.sender)} -> {_visible(sync.target)}"
@@ -72,9 +93,12 @@ def _sync_line(sync: SyncRecord) -> str:
 
 
 def _source_line(source: SourceState) -> str:
-    reason = f"  ({_visible(source.reason)})" if source.reason else ""
+    why = f"  ({_visible(source.reason)})" if source.reason else ""
+    how = f"  {_visible(source.detail)}" if source.detail else ""
     counts = f"published {source.published}, rejected {source.rejected}"
-    return f"{source.state:<9} {_visible(source.node)} {_visible(source.collector)} ({source.group})  {counts}{reason}"
+    return (
+        f"{source.state:<9} {_visible(source.node)} {_visible(source.collector)} ({source.group})  {counts}{how}{why}"
+    )
 
 
 def _dead_line(letter: DeadLetter) -> str:
@@ -90,6 +114,8 @@ def _roster_line(peer: str, row: PeerRow | None) -> str:
 
 _LINES: Final[Mapping[type, Callable[[Any], str]]] = {
     FederationSummary: _federation_line,
+    MemorySummary: _memory_line,
+    MemoryRecord: _record_line,
     SyncRecord: _sync_line,
     SourceState: _source_line,
     DeadLetter: _dead_line,

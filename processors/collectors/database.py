@@ -49,25 +49,44 @@ class TooSlow(Exception):
     """A read was given up at `READ_LIMIT_S`: ask for less at once."""
 
 
+class _Cursor(sqlite3.Cursor):
+    """Counts the CPU that its statement took."""
+
+    connection: "_Connection"
+
+    def fetchall(self) -> list[Any]:
+        try:
+            return super().fetchall()
+        finally:
+            self.connection.note_work()
+
+
 class _Connection(sqlite3.Connection):
-    """Gives up a statement that takes too long, by the thread's own clock: the event loop may be busy."""
+    """Gives up a statement that takes too long, and counts CPU, both in its own thread: the event loop may be busy."""
 
     # When the present statement is given up, seconds of the monotonic clock.
     deadline = 0.0
+    # CPU that the thread had used when the present statement began, and that of all statements, seconds.
+    began_s = 0.0
+    worked_s = 0.0
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         self.deadline = time.monotonic() + READ_LIMIT_S
-        return super().execute(sql, parameters)
+        self.began_s = time.thread_time()
+        return self.cursor(_Cursor).execute(sql, parameters)
+
+    def note_work(self) -> None:
+        self.worked_s += time.thread_time() - self.began_s
 
     def is_late(self) -> bool:
         return time.monotonic() > self.deadline
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> _Connection:
     """Open for reading only. Raises sqlite3.Error."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     # Waiting for a lock is ours: it must not hold up the thread.
-    connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, factory=_Connection)
+    connection: _Connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, factory=_Connection)
     connection.text_factory = bytes
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     connection.set_progress_handler(connection.is_late, _STEPS)
@@ -83,8 +102,9 @@ class Database:
         self._watch = watch
         self._status = status
         self._clock = clock
-        # None while it is closed.
+        # None while it is closed; and what it is made of, for its counts.
         self._connection: aiosqlite.Connection | None = None
+        self._raw: _Connection | None = None
         # `<device>-<inode>` of the file that is open: another file under the same name is another source.
         self.identity = ""
         # SQLite's count of what others have committed, as it was last asked for.
@@ -93,7 +113,16 @@ class Database:
     async def open(self) -> None:
         """Open the file. Raises OSError: if there is none. Raises sqlite3.Error: if it cannot be opened."""
         self.identity = await self._look()
-        self._connection = await aiosqlite.Connection(lambda: _connect(self._path), 64)
+        self._connection = await aiosqlite.Connection(self._connect, 64)
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds of CPU that all reads took so far."""
+        return 0.0 if self._raw is None else self._raw.worked_s
+
+    def _connect(self) -> sqlite3.Connection:
+        self._raw = _connect(self._path)
+        return self._raw
 
     async def close(self) -> None:
         """Close the file. Harmless if it is not open."""

@@ -123,18 +123,19 @@ async def _announce(settings: Settings) -> None:
     host, port = settings.ark_http_host, settings.ark_http_port
     await _ask(host, port, "/healthz")
     print_line(f"ARK Pulse is at http://{address(host, port)}/")
-    print_line(await _what_is_shown(settings))
+    for half in ("federation", "memory"):
+        print_line(shown_line(half, await _source_of(half, settings), settings))
 
 
-async def _what_is_shown(settings: Settings) -> str:
-    """One line on what the page shows; the first summaries of a start are stale, until the sources have answered."""
+async def _source_of(half: str, settings: Settings) -> str:
+    """What a half says of itself; the first summaries of a start are stale, until the sources have answered."""
     source = "unknown"
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SUMMARY_S):
             while source in {"unknown", "stale"}:
                 await asyncio.sleep(_POLL_S)  # only asking tells
-                source = _source(await _ask(settings.ark_http_host, settings.ark_http_port, "/api/v1/federation"))
-    return shown_line(source, settings)
+                source = _source(await _ask(settings.ark_http_host, settings.ark_http_port, f"/api/v1/{half}"))
+    return source
 
 
 async def _ask(host: str, port: int, path: str) -> bytes:
@@ -155,10 +156,14 @@ def _source(summary: bytes) -> str:
         return "unknown"
 
 
-def shown_line(source: str, settings: Settings) -> str:
-    """What the page shows, in one line; `source` is what the summary says of itself, or "unknown"."""
+def shown_line(half: str, source: str, settings: Settings) -> str:
+    """What a half of the page shows, in one line; `source` is what its summary says of itself, or "unknown"."""
+    what, origin = {
+        "federation": ("the federation mesh", hide_password(settings.redis_url)),
+        "memory": ("the memory engine", str(settings.ark_base_path / "data")),
+    }[half]
     return {
-        "live": f"It shows live values from {hide_password(settings.redis_url)}",
-        "stale": "It shows stale values; `ark-pulse doctor` tells why",
-        "simulated": "It shows simulated values, not your network; `ark-pulse doctor` tells why",
-    }.get(source, "What it shows is not known; `ark-pulse doctor` tells more")
+        "live": f"It shows {what} live from {origin}",
+        "stale": f"It shows stale values of {what}; `ark-pulse doctor` tells why",
+        "simulated": f"It shows {what} simulated, not yours; `ark-pulse doctor` tells why",
+    }.get(source, f"What it shows of {what} is not known; `ark-pulse doctor` tells more")

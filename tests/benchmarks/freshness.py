@@ -7,11 +7,11 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import aiohttp
 from redis.asyncio import Redis
 
+from tests.benchmarks.probes import Frame, Holds, connected
 from tests.benchmarks.tables import quantile, table
 from tests.stack import Stack, running_stack
 
@@ -20,9 +20,6 @@ __all__ = ["measure"]
 _SAMPLES: Final = 200
 # Longer than the pace of the drop-in frames, so that each change is the first after a pause.
 _PAUSE_S: Final = (0.12, 0.25)
-
-Frame = dict[str, Any]
-Holds = Callable[[Frame], bool]
 
 
 def _peer(frame: Frame, name: str) -> Frame:
@@ -61,32 +58,6 @@ _KINDS: Final[dict[str, Callable[[Redis, int], Awaitable[Holds]]]] = {
 }
 
 
-class _Reader:
-    """Takes every frame of a socket as it comes, with the moment."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-        self._frames: asyncio.Queue[tuple[float, str]] = asyncio.Queue()
-
-    async def run(self) -> None:
-        while True:
-            text = await self._socket.receive_str()
-            self._frames.put_nowait((time.perf_counter(), text))
-
-    def forget(self) -> None:
-        """Leave out what came before."""
-        while not self._frames.empty():
-            self._frames.get_nowait()
-
-    async def first(self, holds: Holds) -> float:
-        """When the first frame came for which `holds`."""
-        async with asyncio.timeout(10):
-            while True:
-                moment, text = await self._frames.get()
-                if holds(json.loads(text)):
-                    return moment
-
-
 async def _kind(stack: Stack, ark: Redis, name: str) -> list[float]:
     """Milliseconds from each write to the frame that shows it."""
     prefix = {"DEL peer:x": "deleted", "expiry of peer:x": "expired"}.get(name)
@@ -95,17 +66,13 @@ async def _kind(stack: Stack, ark: Redis, name: str) -> list[float]:
             await ark.hset(f"peer:{prefix}-{number}", items=["hostname", "x", "trust_tier", "core"])
         await asyncio.to_thread(stack.federation, lambda s: s.get("online_peers", 0) >= _SAMPLES)
     samples: list[float] = []
-    url = f"http://127.0.0.1:{stack.port}/ws/federation"
-    async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as socket:
-        reader = _Reader(socket)
-        reading = asyncio.create_task(reader.run())
+    async with connected(stack.port, "/ws/federation") as probe:
         for number in range(_SAMPLES):
             await asyncio.sleep(random.uniform(*_PAUSE_S))
-            reader.forget()
+            probe.forget()
             began = time.perf_counter()
             holds = await _KINDS[name](ark, number)
-            samples.append((await reader.first(holds) - began) * 1000)
-        reading.cancel()
+            samples.append((await probe.first(holds) - began) * 1000)
     await ark.delete("sync_events", *await ark.keys("peer:*"))
     await asyncio.to_thread(stack.federation, lambda s: s.get("online_peers") == 0)
     return samples

@@ -208,3 +208,18 @@ async def test_a_damaged_file_is_told_and_tried_again_when_it_is_mended(sessions
     sessions.path.with_name("new.db").rename(sessions.path)
     await asyncio.wait_for(sessions.identities.get(), 10)
     assert sessions.status.state == "live"
+
+
+async def test_the_work_of_reads_is_counted_as_cpu_and_waiting_is_not(tmp_path: Path) -> None:
+    with closing(make(tmp_path / "some.db")) as writer:
+        async with opened(tmp_path / "some.db") as database:
+            counting = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 999) SELECT i FROM r"
+            await database.read(counting)
+            worked_s = database.busy_s
+            assert worked_s > 0
+            writer.execute("BEGIN EXCLUSIVE")
+            reading = asyncio.create_task(database.read("SELECT id FROM t"))
+            await asyncio.wait({reading}, timeout=0.2)
+            assert database.busy_s - worked_s < 0.1
+            writer.execute("COMMIT")
+            await asyncio.wait_for(reading, 5)

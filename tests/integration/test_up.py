@@ -36,10 +36,11 @@ def make_up(tmp_path: Path) -> Iterator[MakeUp]:
 
 def test_it_prints_the_address_of_the_page_and_what_is_shown(make_up: MakeUp) -> None:
     up = make_up(gateway="web").start()
-    eventually(lambda: up.output.count("\n") == 2)
+    eventually(lambda: up.output.count("\n") == 3)
     assert up.output == (
         f"ARK Pulse is at http://127.0.0.1:{up.environment['ARK_HTTP_PORT']}/\n"
-        "It shows simulated values, not your network; `ark-pulse doctor` tells why\n"
+        "It shows the federation mesh simulated, not yours; `ark-pulse doctor` tells why\n"
+        "It shows the memory engine simulated, not yours; `ark-pulse doctor` tells why\n"
     )
 
 

@@ -36,7 +36,7 @@ if manner == "web":
         def do_GET(self):
             self.send_response(200)
             self.end_headers()
-            if self.path == "/api/v1/federation":
+            if self.path.startswith("/api/v1/"):
                 note.with_suffix(".asked").touch()
                 self.wfile.write(b'{"source": "simulated"}')
     http.server.HTTPServer(("127.0.0.1", int(os.environ["ARK_HTTP_PORT"])), Handler).serve_forever()

@@ -13,7 +13,16 @@ from processors.client.items import TOPICS, BeginsAgain, Item, Outage, Received,
 from processors.client.lines import as_json, as_text
 from processors.client.reader import follow
 from schemas import codec, streams
-from schemas.metrics import DeadLetter, FederationSummary, GroupState, PeerRow, SourceState, SyncRecord
+from schemas.metrics import (
+    DeadLetter,
+    FederationSummary,
+    GroupState,
+    MemoryRecord,
+    MemorySummary,
+    PeerRow,
+    SourceState,
+    SyncRecord,
+)
 from tests.servers import Server
 
 DEAD = streams_of("dead", 16)
@@ -148,6 +157,20 @@ def test_a_summary_is_one_line_and_unknown_is_said_so() -> None:
     assert _text(summary) == (
         "live      health 75.0 %  integrity unknown  online 3/4  latency unknown  syncs 0.12/s  active unknown"
     )
+
+
+def test_a_summary_of_the_memory_half_is_one_line() -> None:
+    live = GroupState(source="live")
+    summary = MemorySummary(
+        ts=1, epoch="e", n=1, source="live", reasoning=live, code=live, partials={}, ingestion_rate=0.125,
+        quarantine_count=3, nodes_total=2,
+    )  # fmt: skip
+    assert _text(summary) == ("live      sessions 0.12/s  consolidated unknown  dedup unknown  quarantine 3  nodes 2")
+
+
+def test_a_session_is_one_line_without_what_a_terminal_would_obey() -> None:
+    record = MemoryRecord(ts=1, node="n", id=1, severity="warning", message="planner: \x1b[2J", source="live")
+    assert _text(record) == "live      n  warning  planner: \\x1b[2J"
 
 
 def test_a_sync_is_one_line() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -57,13 +58,16 @@ def test_the_embedded_bus_is_named_to_the_workers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "line"),
+    ("half", "source", "line"),
     [
-        ("live", "It shows live values from redis://h:1/0"),
-        ("stale", "It shows stale values; `ark-pulse doctor` tells why"),
-        ("simulated", "It shows simulated values, not your network; `ark-pulse doctor` tells why"),
-        ("unknown", "What it shows is not known; `ark-pulse doctor` tells more"),
+        ("federation", "live", "It shows the federation mesh live from redis://h:1/0"),
+        ("memory", "live", "It shows the memory engine live from base/data"),
+        ("federation", "stale", "It shows stale values of the federation mesh; `ark-pulse doctor` tells why"),
+        ("memory", "simulated", "It shows the memory engine simulated, not yours; `ark-pulse doctor` tells why"),
+        ("memory", "unknown", "What it shows of the memory engine is not known; `ark-pulse doctor` tells more"),
     ],
 )
-def test_the_start_tells_what_is_shown(source: str, line: str) -> None:
-    assert shown_line(source, load_settings({"REDIS_URL": "redis://u:secret@h:1/0"})) == line
+def test_the_start_tells_what_each_half_shows(half: str, source: str, line: str) -> None:
+    settings = load_settings({"REDIS_URL": "redis://u:secret@h:1/0"})
+    settings = dataclasses.replace(settings, ark_base_path=Path("base"))
+    assert shown_line(half, source, settings) == line
