@@ -6,6 +6,7 @@ A command imports what it needs when it runs: `version` answers at once, and the
 import argparse
 import importlib
 import json
+import math
 import platform
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ INTERRUPTED: Final = 130
 STAGES: Final = ("collectors", "aggregators", "gateway")
 """The stages, in the order of the flow; each is one process."""
 
-_TOPICS: Final = ("federation", "sync", "sources", "dead", "peers")
+_TOPICS: Final = ("federation", "memory", "sync", "logs", "sources", "dead", "peers")
 
 _EXIT_CODES: Final = """\
 exit codes:
@@ -59,7 +60,8 @@ examples:
 _TAIL_HELP: Final = """\
 Print what a stream gets, one line an entry.
 
-  federation   summaries of the mesh       sync      sync events
+  federation   summaries of the mesh       memory    summaries of the memory engines
+  sync         sync events                 logs      reasoning sessions
   sources      states of the collectors    dead      rejected input
   peers        changes of the roster
 
@@ -67,6 +69,50 @@ examples:
   ark-pulse tail sync
   ark-pulse tail dead --from-start
   ark-pulse tail federation --json --count 1 | python -m json.tool
+
+"""
+_SEED_HELP: Final = """\
+Fill REDIS_URL and the databases in ARK_BASE_PATH/data with a demo: peers, syncs,
+reasoning sessions, code patterns, executions, indexed files. Every id begins with
+`demo-`. Targets that hold anything else are refused.
+
+examples:
+  ark-pulse seed                    fill
+  ark-pulse seed --rate 50          fill, then 50 changes a second until Ctrl-C
+  ark-pulse seed --rows 1000000     a million patterns, a tenth of it of the rest
+  ark-pulse seed --remove           remove the demo; whatever else is there stays
+
+"""
+_CHECK_HELP: Final = """\
+Count ARK's databases and Redis directly, by SQL and SCAN, and compare every value
+with what is published at that moment. Reads only; works while the system is busy.
+Says as well where the polling backend is known to show something else.
+
+examples:
+  ark-pulse check
+  ark-pulse check --json | python -m json.tool
+  ark-pulse check --wait 60         a million patterns are swept once in a while only
+
+"""
+_CAPTURE_HELP: Final = """\
+Let ark.db log which rows change, by a table and triggers of its own: a change is
+then found at once and at the same cost, however large the tables are. This writes
+to ARK's database, and makes each of its commits a little larger.
+
+examples:
+  ark-pulse capture install
+  ark-pulse capture status
+  ark-pulse capture remove          leaves the database as it was
+
+"""
+_PEER_HELP: Final = """\
+Keys and signed manifests of nodes, and what the federation service keeps of them.
+
+examples:
+  ark-pulse peer keygen --out node.key
+  ark-pulse peer register --key node.key --node-id ark-node-1 --every 30
+  ark-pulse peer pins                  which key each node id belongs to
+  ark-pulse peer unpin ark-node-1      let the next key that comes have it
 
 """
 _DOCTOR_HELP: Final = """\
@@ -84,6 +130,34 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a number of at least 1")
     return int(text)
+
+
+def _amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError("must be a number above 0")
+    return value
+
+
+def _add_peer_actions(peer: argparse.ArgumentParser) -> None:
+    actions = peer.add_subparsers(dest="action", required=True, metavar="action")
+    keygen = actions.add_parser("keygen", help="make the key of a node")
+    keygen.add_argument("--out", type=Path, metavar="FILE", help="a new file (default: standard output)")
+    register = actions.add_parser("register", help="send the signed manifest of a node")
+    register.add_argument("--key", type=Path, metavar="FILE", required=True, help="made by keygen")
+    register.add_argument("--node-id", metavar="ID", required=True)
+    register.add_argument("--url", help="federation service (default: FEDERATION_HOST and FEDERATION_PORT)")
+    register.add_argument("--hostname", metavar="NAME")
+    register.add_argument("--tier", help="the tier it claims")
+    register.add_argument("--latency", type=_amount, metavar="MS")
+    register.add_argument("--every", type=_amount, metavar="S", help="send it again every S seconds")
+    pins = actions.add_parser("pins", help="list the keys that node ids belong to")
+    pins.add_argument("--json", action="store_true", help="one JSON object")
+    unpin = actions.add_parser("unpin", help="forget the key of a node id")
+    unpin.add_argument("node_id", metavar="ID")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,6 +187,17 @@ def _parser() -> argparse.ArgumentParser:
     tail.add_argument("--json", action="store_true", help="one JSON object a line")
     tail.add_argument("--from-start", action="store_true", help="begin with what the stream holds")
     tail.add_argument("--count", type=_positive, metavar="N", help="end after N entries")
+    seed = command("seed", "fill ARK's Redis and databases with a demo", _SEED_HELP)
+    seed.add_argument("--rate", type=_positive, metavar="N", help="go on with N changes a second")
+    seed.add_argument("--rows", type=_positive, metavar="N", help="N patterns, and a tenth of it of the rest")
+    seed.add_argument("--force", action="store_true", help="fill targets that hold other things too")
+    seed.add_argument("--remove", action="store_true", help="remove what seed made; other options do not count")
+    check = command("check", "compare what is published with a direct count", _CHECK_HELP)
+    check.add_argument("--json", action="store_true", help="one JSON object")
+    check.add_argument("--wait", type=_positive, default=3, metavar="S", help="seconds a value may take (default: 3)")
+    capture = command("capture", "let ark.db log its changes, or no longer", _CAPTURE_HELP)
+    capture.add_argument("action", choices=("install", "remove", "status"))
+    _add_peer_actions(command("peer", "keys and manifests of nodes", _PEER_HELP))
     doctor = command("doctor", "look for trouble", _DOCTOR_HELP)
     doctor.add_argument("--json", action="store_true", help="one JSON object")
     version = command("version", "tell the version", "Print the version.\n\n")
@@ -188,13 +273,61 @@ def _tail(options: argparse.Namespace, settings: Settings) -> int:
     return OK
 
 
+def _seed(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.tools.seed import seed, unseed
+
+    if options.remove:
+        unseed(settings)
+    else:
+        seed(settings, rows=options.rows, rate=options.rate, force=options.force)
+    return OK
+
+
+def _check(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.tools.check import check
+
+    return check(settings, json_text=options.json, wait_s=options.wait)
+
+
+def _capture(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.tools.capture import capture
+
+    capture(settings, options.action)
+    return OK
+
+
+def _peer(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.tools import peer
+
+    if options.action == "keygen":
+        peer.keygen(options.out)
+    elif options.action == "register":
+        claims = peer.Claims(options.node_id, options.hostname, options.tier, options.latency)
+        peer.register(settings, options.url, options.key, claims, options.every)
+    elif options.action == "pins":
+        peer.pins(settings, as_json=options.json)
+    else:
+        peer.unpin(settings, options.node_id)
+    return OK
+
+
 def _doctor(options: argparse.Namespace, settings: Settings) -> int:
     from processors.runtime.doctor import doctor
 
     return doctor(settings, as_json=options.json)
 
 
-_COMMANDS: Final = {"up": _up, "run": _run, "bus": _bus, "tail": _tail, "doctor": _doctor}
+_COMMANDS: Final = {
+    "up": _up,
+    "run": _run,
+    "bus": _bus,
+    "tail": _tail,
+    "seed": _seed,
+    "check": _check,
+    "capture": _capture,
+    "peer": _peer,
+    "doctor": _doctor,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -346,6 +346,8 @@ class SourceState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     as_of: int | None = None
     # Why, in a short clause; empty while all is well.
     reason: str = ""
+    # How it keeps up with its source, in a short clause for people; empty where there is nothing to tell.
+    detail: str = ""
     # Events published and inputs rejected since the collector started.
     published: int = 0
     rejected: int = 0

@@ -33,6 +33,7 @@ def write_session(
     *,
     created_at: str | float | None = None,
     row_id: int | None = None,
+    query: str = "why is the sky blue",
 ) -> None:
     """One session and its stages in one transaction; `created_at` of all of them, by default SQLite's own."""
     names, values = ("", ()) if created_at is None else (", created_at", (created_at,))
@@ -40,8 +41,8 @@ def write_session(
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(
         "INSERT INTO reasoning_sessions (id, session_id, agent_name, query, timestamp, overall_confidence"
-        f"{names}) VALUES (?, ?, 'planner', 'why is the sky blue', 'now', ?{marks})",
-        (row_id, session, confidences[-1] if confidences else None, *values),
+        f"{names}) VALUES (?, ?, 'planner', ?, 'now', ?{marks})",
+        (row_id, session, query, confidences[-1] if confidences else None, *values),
     )
     connection.executemany(
         f"INSERT INTO reasoning_stages (session_id, stage_name, stage_order, confidence{names}) "

@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from processors.collectors import memory_simulation, peers, reasoning, simulation, sync_events
+from processors.collectors import code_memory, memory_simulation, peers, reasoning, simulation, sync_events
 from processors.collectors.activation import FEDERATION, MEMORY, Half
+from processors.collectors.code_reader import CodeCollector
 from processors.collectors.delivery import ever_published
 from processors.collectors.peer_reader import PeerCollector
 from processors.collectors.reasoning_reader import ReasoningCollector
@@ -24,7 +25,7 @@ from schemas import streams
 __all__ = ["serve"]
 
 _MESH: Final = (peers.COLLECTOR, sync_events.COLLECTOR)
-_MEMORY: Final = (reasoning.COLLECTOR,)
+_MEMORY: Final = (reasoning.COLLECTOR, code_memory.COLLECTOR)
 
 
 async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
@@ -59,6 +60,7 @@ class _Sources:
         self._peers = reporter.source(peers.COLLECTOR, "peers", lived=peers.COLLECTOR in lived)
         self._syncs = reporter.source(sync_events.COLLECTOR, "sync", lived=sync_events.COLLECTOR in lived)
         self._reasoning = reporter.source(reasoning.COLLECTOR, "reasoning", lived=reasoning.COLLECTOR in lived)
+        self._code = reporter.source(code_memory.COLLECTOR, "code", lived=code_memory.COLLECTOR in lived)
         self._mesh = reporter.source(simulation.COLLECTOR, "federation")
         self._memory = reporter.source(memory_simulation.COLLECTOR, "memory")
 
@@ -69,7 +71,7 @@ class _Sources:
     def _watching(self) -> list[Coroutine[Any, Any, None]]:
         settings, bus = self._settings, self._bus
         if settings.ark_simulate == "always":
-            for status in (self._peers, self._syncs, self._reasoning):
+            for status in (self._peers, self._syncs, self._reasoning, self._code):
                 status.resting(bus.clock.now_ms(), "ARK_SIMULATE is always")
             return []
         data = settings.ark_base_path / "data"
@@ -77,6 +79,7 @@ class _Sources:
             PeerCollector(bus, settings.redis_url, self._partitions, self._peers).run(),
             SyncCollector(bus, settings.redis_url, self._partitions, self._syncs).run(),
             ReasoningCollector(bus, data / "reasoning_logs.db", self._node, self._home, self._reasoning).run(),
+            CodeCollector(bus, data / "ark.db", self._node, self._home, self._code).run(),
         ]
 
     def _simulators(self) -> list[Simulator]:

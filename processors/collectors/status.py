@@ -39,6 +39,8 @@ class SourceStatus:
         self._as_of: int | None = None
         # Why it is not live, a short clause.
         self.reason = ""
+        # How it keeps up, a short clause for people. Only the heartbeats tell of its changes.
+        self.detail = ""
         # Events published, and inputs rejected, by this process.
         self.published = 0
         self.rejected = 0
@@ -83,6 +85,7 @@ class SourceStatus:
             since=self._since,
             as_of=self._as_of,
             reason=self.reason,
+            detail=self.detail,
             published=self.published,
             rejected=self.rejected,
         )

@@ -12,6 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
+from processors.runtime.change_log import PREFIX as CAPTURED
 from processors.runtime.errors import SettingsError
 from processors.tools.ark_schema import IDS, SCHEMAS
 from processors.tools.errors import TargetFailed
@@ -115,9 +116,9 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
-    """The tables that somebody made, not SQLite itself."""
-    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) != 'sqlite_'")
-    return [name for (name,) in rows]
+    """The tables that somebody made, not SQLite itself, nor `capture`."""
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return [name for (name,) in rows if not name.startswith(("sqlite_", CAPTURED))]
 
 
 def _count_foreign(connection: sqlite3.Connection, table: str) -> int:

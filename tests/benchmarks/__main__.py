@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from tests.benchmarks import aggregation, freshness, idle
+from tests.benchmarks import aggregation, commits, freshness, idle, memory
 
 _ALL: Final[dict[str, Callable[[], str]]] = {
     "freshness": freshness.measure,
+    "memory": memory.measure,
     "aggregation": aggregation.measure,
     "idle": idle.measure,
+    "commits": commits.measure,
 }
 
 

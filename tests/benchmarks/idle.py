@@ -11,7 +11,7 @@ import redis
 from tests.benchmarks.tables import table
 from tests.stack import Stack, running_stack
 
-__all__ = ["measure"]
+__all__ = ["cpu_s", "measure"]
 
 _PEERS: Final = 1_000
 # Until the peers, which say nothing more, are offline: their growing suspicion is something that happens.
@@ -19,7 +19,8 @@ _SETTLE_S: Final = 150
 _SPAN_S: Final = 60
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -38,9 +39,9 @@ def _rss_mib(pid: int) -> float:
 def _rows(stack: Stack) -> list[list[object]]:
     assert stack.up is not None
     names = {stack.up.pid: "supervisor"} | {pid: line.split("/")[-1][:40] for pid, line in stack.processes().items()}
-    before = {pid: _cpu_s(pid) for pid in names}
+    before = {pid: cpu_s(pid) for pid in names}
     time.sleep(_SPAN_S)
-    used = {pid: 100 * (_cpu_s(pid) - before[pid]) / _SPAN_S for pid in names}
+    used = {pid: 100 * (cpu_s(pid) - before[pid]) / _SPAN_S for pid in names}
     rows: list[list[object]] = [
         [name, f"{used[pid]:.2f}", f"{_rss_mib(pid):.0f}", f"{_resident_mib(pid):.0f}"] for pid, name in names.items()
     ]

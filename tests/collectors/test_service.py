@@ -75,7 +75,13 @@ async def test_each_half_is_simulated_by_itself(
     else:
         make_reasoning(settings.ark_base_path / "data" / "reasoning_logs.db").close()
         make_ark(settings.ark_base_path / "data" / "ark.db").close()
-        expected = {"peers": "down", "reasoning": "live", "simulator": "simulated", "memory_simulator": "down"}
+        expected = {
+            "peers": "down",
+            "reasoning": "live",
+            "code_memory": "live",
+            "simulator": "simulated",
+            "memory_simulator": "down",
+        }
     async with serving(bus, settings):
         await until_said(bus, **expected)
 
@@ -114,6 +120,7 @@ async def test_stopping_in_order_tells_of_it(bus: Bus, settings: Settings, ark: 
         "peers": ("stale", "collector stopped"),
         "sync_events": ("stale", "collector stopped"),
         "reasoning": ("down", "file does not exist"),
+        "code_memory": ("down", "file does not exist"),
         "simulator": ("down", "stopped"),
         "memory_simulator": ("down", "stopped"),
     }

@@ -1,0 +1,114 @@
+"""The collector `code_memory`: what a node's `ark.db` holds, published as a whole whenever it changed.
+
+Delivery: the newest state at least; states in between may never be told, as they may never have been read. After a
+start, and whenever the bus lost it, the state is published again. What another file said stays until the one that
+replaced it is known completely.
+"""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any, Final, cast
+
+from processors.collectors.backoff import Backoff
+from processors.collectors.code_memory import COLLECTOR, Values
+from processors.collectors.code_scanner import CodeScanner
+from processors.collectors.database import Database, keep_reading
+from processors.collectors.delivery import Delivery
+from processors.collectors.publisher import CursorConflict, SourceBatch
+from processors.collectors.status import SourceStatus
+from processors.runtime.bus import Bus
+from schemas.events import CodeState, Event, NodeSeen, Rejected
+
+__all__ = ["CodeCollector"]
+
+_VERIFY_S: Final = 5.0
+_SEEN_S: Final = 60.0
+
+
+class CodeCollector:
+    """Watches one node's `ark.db`. `partition`: the node's own."""
+
+    def __init__(self, bus: Bus, path: Path, node: str, partition: str, status: SourceStatus) -> None:
+        self._path = path
+        self._node = node
+        self._clock = bus.clock
+        self._status = status
+        self._delivery = Delivery(bus, f"{COLLECTOR}:{node}", [partition], status)
+        self._backoff = Backoff(random.random)
+        # Whether the cursor was read.
+        self._resumed = False
+        # What is published; None while the bus holds nothing of this process.
+        self._published: Values | None = None
+        # Whether what is published is of an earlier file, and waits for this one to be known.
+        self._outdated = False
+        # Loop times, seconds: when the bus is to be asked next, and the node to be told as seen.
+        self._verify_at = 0.0
+        self._seen_at = 0.0
+
+    async def run(self) -> None:
+        """Collect until cancelled. Cancellation: a state may be published or not; the next start publishes it again."""
+        await keep_reading(self._path, self._follow, status=self._status, clock=self._clock)
+
+    async def _follow(self, database: Database) -> None:
+        self._outdated = self._published is not None
+        scanner = CodeScanner(database, self._path)
+        try:
+            while True:
+                try:
+                    await self._turn(scanner)
+                    self._backoff.reset()
+                    await scanner.rest()
+                except CursorConflict as conflict:
+                    # What the bus shows is not what the source holds until it is published again.
+                    self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
+                    self._resumed, self._published, self._outdated = False, None, False
+                    await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
+        finally:
+            await scanner.close()
+
+    async def _turn(self, scanner: CodeScanner) -> None:
+        """Publish what is new after one more piece."""
+        if not self._resumed:
+            await self._delivery.resume()
+            self._resumed = True
+            self._seen_at = 0.0
+        await scanner.notice()
+        await scanner.work()
+        await self._publish(scanner)
+        self._status.detail = scanner.detail()
+        if scanner.trouble:
+            self._status.failed(self._clock.now_ms(), scanner.trouble)
+        else:
+            self._status.answered(self._clock.now_ms())
+
+    async def _publish(self, scanner: CodeScanner) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._verify_at:
+            await self._delivery.verify()
+            self._verify_at = now + _VERIFY_S
+        values = self._news(scanner)
+        events = self._events(scanner, values, seen=now >= self._seen_at)
+        if not events:
+            return
+        await self._delivery.send(SourceBatch(self._delivery.signature(), events))
+        scanner.letters.clear()
+        if values is not None:
+            self._published, self._outdated = values, False
+        if now >= self._seen_at:
+            self._seen_at = now + _SEEN_S
+
+    def _news(self, scanner: CodeScanner) -> Values | None:
+        """The values, if they are to be published."""
+        if self._outdated and not scanner.settled:
+            return None
+        values = scanner.values()
+        unknown = not scanner.settled and all(value is None for value in values.values())
+        return None if unknown or values == self._published else values
+
+    def _events(self, scanner: CodeScanner, values: Values | None, *, seen: bool) -> list[Event]:
+        ts = self._clock.now_ms()
+        events: list[Event] = [NodeSeen(node=self._node, ts=ts, group="code")] if seen else []
+        if values is not None:
+            events.append(CodeState(node=self._node, ts=ts, **cast("dict[str, Any]", values)))
+        return events + [Rejected(ts=ts, collector=COLLECTOR, reason=letter) for letter in scanner.letters]

@@ -1,0 +1,124 @@
+"""`ark-pulse capture`: adds the change log to `ark.db`, by the operator's explicit wish, and takes it away again.
+
+The only writing to ARK's databases beside the demo's. Each command is one transaction.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from processors.runtime.change_log import CHANGES, PREFIX, TABLES, UNIQUE_COLUMNS, make_log, triggers, unique_keys
+from processors.runtime.errors import PulseError
+from processors.runtime.output import print_line
+from processors.runtime.settings import Settings
+from processors.tools.errors import TargetFailed
+
+__all__ = ["ACTIONS", "capture", "install", "remove", "status"]
+
+_WAIT_S: Final = 5.0
+
+
+def capture(settings: Settings, action: str) -> None:
+    """Do `action`, one of `ACTIONS`, and print what came of it.
+
+    Raises PulseError: if the file is missing or locked, or has none of the tables.
+    """
+    for line in ACTIONS[action](settings.ark_base_path / "data" / "ark.db"):
+        print_line(line)
+
+
+def install(path: Path) -> list[str]:
+    """Let the database at `path` log which rows change, for every table that it has. Returns a line a table."""
+    lines = []
+    with _transaction(path) as database:
+        if not any(_columns(database, table) for table in TABLES):
+            raise PulseError(f"{path.name} has none of the tables {', '.join(TABLES)}")
+        if CHANGES not in _ours(database, "table"):
+            _drop(database)
+            for statement in make_log():
+                database.execute(statement)
+        for table in TABLES:
+            if not _columns(database, table):
+                lines.append(f"{table}: no such table; install again when there is one")
+            elif _is_captured(database, table):
+                lines.append(f"{table}: was captured already")
+            else:
+                _capture(database, table)
+                lines.append(f"{table}: captured from now on")
+    return lines
+
+
+def remove(path: Path) -> list[str]:
+    """Leave the database as it was before `install`. Returns a line for people."""
+    with _transaction(path) as database:
+        return ["removed; changes are found by sweeping"] if _drop(database) else ["nothing was captured"]
+
+
+def status(path: Path) -> list[str]:
+    """Which tables are captured, a line each, and how many changes the log holds."""
+    with _transaction(path, write=False) as database:
+        lines = [
+            f"{table}: no such table"
+            if not _columns(database, table)
+            else f"{table}: {'captured' if _is_captured(database, table) else 'not captured'}"
+            for table in TABLES
+        ]
+        if CHANGES in _ours(database, "table"):
+            [(count,)] = database.execute(f"SELECT count(*) FROM {CHANGES} WHERE tbl >= 0")  # noqa: S608  - our own name
+            lines.append(f"the log holds {count:,} changes")
+        return lines
+
+
+ACTIONS: Final[dict[str, Callable[[Path], list[str]]]] = {"install": install, "remove": remove, "status": status}
+"""What can be done, by its name on the command line."""
+
+
+@contextlib.contextmanager
+def _transaction(path: Path, *, write: bool = True) -> Iterator[sqlite3.Connection]:
+    if not path.is_file():
+        raise PulseError(f"{path} does not exist")
+    try:
+        uri = f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            yield database
+            database.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise TargetFailed(path.name, error) from error
+
+
+def _columns(database: sqlite3.Connection, table: str) -> set[str]:
+    return {name for (name,) in database.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+
+
+def _ours(database: sqlite3.Connection, kind: str) -> dict[str, str]:
+    """What is ours of a kind ("table" or "trigger"), and the statement that made it, by name."""
+    found = f"SELECT name, sql FROM sqlite_master WHERE type = ? AND name GLOB '{PREFIX}*'"  # noqa: S608  - our own name
+    return dict(database.execute(found, (kind,)))
+
+
+def _wanted(database: sqlite3.Connection, table: str) -> dict[str, str]:
+    keys = unique_keys(database.execute(UNIQUE_COLUMNS, (table,)))
+    return triggers(table, _columns(database, table), keys)
+
+
+def _is_captured(database: sqlite3.Connection, table: str) -> bool:
+    return _wanted(database, table).items() <= _ours(database, "trigger").items()
+
+
+def _capture(database: sqlite3.Connection, table: str) -> None:
+    for name in _ours(database, "trigger"):
+        if name.startswith(f"{PREFIX}{table}_"):
+            database.execute(f"DROP TRIGGER {name}")
+    for statement in _wanted(database, table).values():
+        database.execute(statement)
+
+
+def _drop(database: sqlite3.Connection) -> bool:
+    """Take away all that is ours. Returns whether there was any."""
+    found = [(kind, name) for kind in ("trigger", "table") for name in _ours(database, kind)]
+    for kind, name in found:
+        database.execute(f"DROP {kind} {name}")
+    return bool(found)
