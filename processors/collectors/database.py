@@ -143,7 +143,7 @@ class Database:
                 rows = await self._connection.execute_fetchall(sql, parameters)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorname == "SQLITE_INTERRUPT":
-                    raise TooSlow from error
+                    raise TooSlow("a read took too long") from error
                 if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
                     raise
                 if time.monotonic() - began > _LOCKED_TELL_S:
@@ -199,6 +199,7 @@ async def keep_reading(
         while True:
             watch.start()
             database = Database(path, watch, status, clock)
+            pause_s = 0.0
             try:
                 await database.open()
                 await session(database)
@@ -206,19 +207,23 @@ async def keep_reading(
                 status.failed(clock.now_ms(), str(error))
                 backoff.reset()
                 continue
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, sqlite3.Error, TooSlow) as error:
                 if status.state == "live":
                     backoff.reset()
                 status.failed(clock.now_ms(), _clause(error))
+                if not isinstance(error, OSError):
+                    pause_s = backoff.next_s()
             finally:
                 await database.close()
+            # A damaged file that goes on being written to is not tried again at every commit.
+            await asyncio.sleep(pause_s)
             # What ails it may be mended by any change; a file system that does not tell is asked again.
             await watch.wait(backoff.next_s() if not watch.told else CHECK_S)
     finally:
         await watch.close()
 
 
-def _clause(error: OSError | sqlite3.Error) -> str:
+def _clause(error: OSError | sqlite3.Error | TooSlow) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "file does not exist"
     text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

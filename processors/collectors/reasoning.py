@@ -133,10 +133,10 @@ class StagePairs:
         ts = reading.now if created is None else created
         confidence = _confidence(row.confidence, "confidence", complaints)
         order = _number(row.order)
+        before, after = None, None
         if order is None:
             complaints.append("stage_order is not a number")
-            before, after = None, None
-        else:
+        elif row.session is not None:
             before, after = self._insert(row.session, (order, row.id, confidence, ts))
         events: list[Event] = [
             ReasoningStage(

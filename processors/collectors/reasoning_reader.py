@@ -53,6 +53,7 @@ _STAGES: Final = Table("reasoning_stages", ("session_id", "created_at", "stage_o
 _READ_BACK_MS: Final = 3_600_000
 _READ_BACK_ROWS: Final = 50_000
 _PAIRED_ROWS: Final = 1_000
+_MARKED_ROWS: Final = 100
 _VERIFY_S: Final = 5.0
 _SEEN_S: Final = 60.0
 
@@ -191,7 +192,7 @@ class ReasoningCollector:
         """The cursor for the file that is open; None if it is another database than the one that was read."""
         logs: list[RowLog] = []
         for reader, log in ((self._sessions, known.sessions), (self._stages, known.stages)):
-            rows = await reader.within([(mark.id, mark.id) for mark in log.marks])
+            rows = await reader.at([mark.id for mark in log.marks][::-1])
             relation = relate(log, await reader.top(), dict(map(seen, rows)), same_file=file == known.file)
             if relation.log is None:
                 return None
@@ -211,7 +212,7 @@ class ReasoningCollector:
             first = min(recent)
             walked += len(rows)
             place = rows[-1].id - 1
-        marks = [seen(row) for row in await reader.below(first - 1)]
+        marks = [seen(row) for row in await reader.last(first - 1, _MARKED_ROWS)]
         return begin(first - 1, marks, old=top)
 
     async def _recall(self, cursor: Cursor) -> list[Event]:
@@ -219,19 +220,11 @@ class ReasoningCollector:
         self._pairs = StagePairs()
         now = self._clock.now_ms()
         events: list[Event] = []
-        for session in reversed((await self._sessions.below(cursor.sessions.top))[:MAX_LOGS]):
+        for session in (await self._sessions.last(cursor.sessions.top, MAX_LOGS))[MAX_LOGS - 1 :: -1]:
             events += read_session(session, Reading(self._node, now, now, session.id))[:1]
         deltas: dict[int, Event] = {}
-        for stage in await self._last_stages(cursor.stages.top):
+        for stage in reversed(await self._stages.last(cursor.stages.top, _PAIRED_ROWS)):
             for event in self._pairs.read_stage(stage, Reading(self._node, now, now, stage.id)):
                 if isinstance(event, ReasoningStage) and event.delta is not None:
                     deltas[event.id] = event
         return events + [deltas[row_id] for row_id in sorted(deltas)[-MAX_DELTAS:]]
-
-    async def _last_stages(self, top: int) -> list[StageRow]:
-        """The newest stages up to the id `top`, ascending."""
-        stages: list[StageRow] = []
-        while len(stages) < _PAIRED_ROWS and (more := await self._stages.below(top)):
-            stages += more
-            top = more[-1].id - 1
-        return stages[::-1]

@@ -72,11 +72,12 @@ def advance(log: RowLog, rows: Sequence[Seen]) -> RowLog:
 def relate(log: RowLog, top: int, found: Mapping[int, int], *, same_file: bool) -> Relation:
     """What a table with ids up to `top` is to `log`; `found` has the digests of its rows at the ids of the marks.
 
-    In the same file whose ids never went below the log's top, rows may only have been deleted.
+    In the same file whose ids never went below the log's top, rows may only have been deleted: unless there are others
+    in all their places, for a new file may have got the number of one that was removed.
     """
-    if top >= log.top and (same_file or not log.top):
-        return Relation(log)
     known = [mark for mark in log.marks if found.get(mark.id) == mark.digest]
+    if top >= log.top and ((same_file and (known or not found)) or not log.top):
+        return Relation(log)
     if not known:
         return Relation(None)
     if known[0] == log.marks[0]:

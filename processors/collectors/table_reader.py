@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from processors.collectors.database import Database, TooSlow
+from processors.collectors.duty import ChunkSize
 
 __all__ = ["Table", "TableReader"]
 
 _MOST_ROWS: Final = 125
 
-T = TypeVar("T")
+T = TypeVar("T", bound=tuple[Any, ...])
 
 
 class Table(NamedTuple, Generic[T]):
@@ -31,8 +32,8 @@ class TableReader(Generic[T]):
         self._columns: frozenset[str] = frozenset()
         # Whether ids are counted in `sqlite_sequence`.
         self._counted = False
-        # Rows at once.
-        self._limit = _MOST_ROWS
+        # Rows at once: what is not asked for, large texts, has to be read over too.
+        self._chunk = ChunkSize()
 
     async def look(self) -> None:
         """Learn the table's columns, as long as some are missing. Raises as `Database.read`."""
@@ -59,6 +60,20 @@ class TableReader(Generic[T]):
         """The next rows up to `row_id`, descending. Raises as `Database.read`."""
         return await self._read("{table} WHERE {table}.rowid <= ? ORDER BY 1 DESC LIMIT ?", (row_id,))
 
+    async def last(self, row_id: int, count: int) -> list[T]:
+        """The `count` rows up to `row_id`, or a few more, descending. Raises as `Database.read`."""
+        rows: list[T] = []
+        while len(rows) < count and (more := await self.below(rows[-1][0] - 1 if rows else row_id)):
+            rows += more
+        return rows
+
+    async def at(self, ids: Sequence[int]) -> list[T]:
+        """The rows `ids`, those that are there, ascending. Raises as `Database.read`."""
+        rows: list[T] = []
+        while more := await self.within([(each, each) for each in ids if not rows or each > rows[-1][0]]):
+            rows += more
+        return rows
+
     async def within(self, ranges: Sequence[tuple[int, int]]) -> list[T]:
         """The first rows of `ranges` (first and last id), ascending. Raises as `Database.read`."""
         if not ranges:
@@ -76,23 +91,25 @@ class TableReader(Generic[T]):
             return []
         columns = [name if name in self._columns else "NULL" for name in self.table.columns]
         while True:
+            limit = min(self._chunk.rows, _MOST_ROWS)
+            busy_s = self._database.busy_s
             try:
-                rows = await self._select(columns, source, parameters)
+                rows = await self._select(columns, source, (*parameters, limit))
             except TooSlow:
-                if self._limit == 1:
-                    raise sqlite3.OperationalError(f"{self.table.name} is too slow to read") from None
+                if limit == 1:
+                    raise
             except sqlite3.DataError:
                 # A row holds more than can be read: it is found by reading singly, and nothing but its id is read.
-                if self._limit == 1:
+                if limit == 1:
                     columns = ["NULL"] * len(columns)
             else:
-                self._limit = min(2 * self._limit, _MOST_ROWS)
+                self._chunk.took(self._database.busy_s - busy_s, len(rows))
                 return [self.table.row(*row) for row in rows]
-            self._limit = max(1, self._limit // 8)
+            self._chunk.failed()
 
     async def _select(self, columns: Sequence[str], source: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         name = self.table.name
         # Of a query only the beginning travels.
         chosen = ", ".join("substr(query, 1, 200)" if column == "query" else column for column in columns)
         sql = f"SELECT {name}.rowid, {chosen} FROM {source.format(table=name)}"  # noqa: S608  - our own names
-        return await self._database.read(sql, (*parameters, self._limit))
+        return await self._database.read(sql, parameters)

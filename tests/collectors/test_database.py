@@ -192,8 +192,7 @@ async def test_a_file_that_comes_later_is_found_and_one_that_goes_is_told(sessio
     make(sessions.path).close()
     first = await asyncio.wait_for(sessions.identities.get(), 10)
     sessions.path.unlink()
-    await until(lambda: sessions.status.reason == "file does not exist", a_moment)
-    assert sessions.status.state == "stale"
+    await until(lambda: (sessions.status.state, sessions.status.reason) == ("stale", "file does not exist"), a_moment)
     make(sessions.path.with_name("new.db")).close()
     sessions.path.with_name("new.db").rename(sessions.path)
     assert await asyncio.wait_for(sessions.identities.get(), 10)
@@ -208,6 +207,45 @@ async def test_a_damaged_file_is_told_and_tried_again_when_it_is_mended(sessions
     sessions.path.with_name("new.db").rename(sessions.path)
     await asyncio.wait_for(sessions.identities.get(), 10)
     assert sessions.status.state == "live"
+
+
+async def test_a_read_that_was_given_up_ends_the_session_and_not_the_process(tmp_path: Path) -> None:
+    make(tmp_path / "some.db").close()
+    status, failures = a_status(), [TooSlow("a read took too long")]
+    again = asyncio.Event()
+
+    async def session(_: Database) -> None:
+        if failures:
+            raise failures.pop()
+        assert status.reason == "a read took too long"
+        again.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(keep_reading(tmp_path / "some.db", session, status=status, clock=BusClock()))
+    await asyncio.wait({task, asyncio.create_task(again.wait())}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert again.is_set()
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_a_damaged_file_is_not_tried_again_at_every_commit(tmp_path: Path) -> None:
+    began: list[float] = []
+
+    async def session(_: Database) -> None:
+        began.append(asyncio.get_running_loop().time())
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    with closing(make(tmp_path / "some.db")) as writer:
+
+        async def commit() -> None:
+            writer.execute("INSERT INTO t (x) VALUES ('a')")
+            await a_moment()
+
+        task = asyncio.create_task(keep_reading(tmp_path / "some.db", session, status=a_status(), clock=BusClock()))
+        await until(lambda: len(began) >= 3, commit)
+        task.cancel()
+        await asyncio.wait({task})
+    assert began[2] - began[0] > 0.3
 
 
 async def test_the_work_of_reads_is_counted_as_cpu_and_waiting_is_not(tmp_path: Path) -> None:

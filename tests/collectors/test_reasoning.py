@@ -121,6 +121,12 @@ def test_a_stage_without_a_usable_order_counts_and_has_no_difference() -> None:
     assert events[-1].reason == "reasoning_stages 1: stage_order is not a number"
 
 
+def test_stages_of_which_no_session_is_known_have_no_difference() -> None:
+    pairs = StagePairs()
+    events = [pairs.read_stage(StageRow(number, None, None, number, number / 4), READING)[0] for number in (1, 2)]
+    assert deltas(events) == {1: None, 2: None}
+
+
 def test_what_is_remembered_of_stages_is_bounded() -> None:
     pairs = StagePairs()
     stages((1, 0, 0.5), pairs=pairs)

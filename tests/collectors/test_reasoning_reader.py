@@ -279,6 +279,17 @@ async def test_a_row_that_is_too_large_to_be_read_counts_and_its_neighbours_are_
     assert "reasoning_stages 2: session_id is missing, or the row too large" in reasons[0]
 
 
+async def test_the_lists_are_whole_although_a_row_of_them_is_too_large(bus: Bus, path: Path) -> None:
+    with closing(make_reasoning(path)) as writer:
+        for number in range(30):
+            write_session(writer, f"{number}", [0.5, 0.75], created_at=OLD)
+        writer.execute("UPDATE reasoning_sessions SET session_id = zeroblob(17 << 20) WHERE id = 30")
+        async with running(collector(bus, path).run()):
+            await until(lambda: told(bus))
+            events = await told(bus)
+    assert [event.id for event in events if isinstance(event, ReasoningSession)] == list(range(11, 31))
+
+
 async def test_a_damaged_table_is_told_and_the_other_goes_on(bus: Bus, path: Path) -> None:
     status = a_status()
     with closing(make_reasoning(path)) as writer:

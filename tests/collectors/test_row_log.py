@@ -84,6 +84,12 @@ def test_another_database_is_read_from_its_beginning() -> None:
     assert relate(log, 0, {}, same_file=True).log is None
 
 
+def test_a_new_file_with_the_number_of_the_removed_one_is_read_from_its_beginning() -> None:
+    log = advance(RowLog(), rows(1, 2, 3))
+    assert relate(log, 9, {1: 8, 2: 8, 3: 8}, same_file=True).log is None
+    assert relate(log, 9, {}, same_file=True).log == log
+
+
 def test_a_table_of_which_nothing_was_read_is_gone_on_with() -> None:
     assert relate(RowLog(), 9, {}, same_file=False).log == RowLog()
 
