@@ -80,6 +80,8 @@ def read_peer(key: bytes, fields: Mapping[bytes, bytes], observed: int, *, expir
         tier=_name(fields, b"trust_tier", complaints),
         status=_status(_text(fields, b"status", complaints), complaints),
         latency_ms=_latency(_text(fields, b"latency", complaints), complaints),
+        # What else stands there is somebody's own text.
+        learnt_from="manifest" if fields.get(b"learnt_from") == b"manifest" else "redis",
         expires=expires,
     )
     return Reading(heartbeat, tuple(complaints))

@@ -76,8 +76,9 @@ class Cursor(Struct, frozen=True, array_like=True):
     file: str
     # When the totals began, ms.
     since: int
-    sessions: RowLog
-    stages: RowLog
+    # None for a table that could not be read since the beginning.
+    sessions: RowLog | None
+    stages: RowLog | None
     # Of the batch that wrote it.
     signature: str
 

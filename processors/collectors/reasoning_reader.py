@@ -8,9 +8,9 @@ beginning. What is older only fills the lists of the newest.
 import asyncio
 import random
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -32,7 +32,7 @@ from processors.collectors.reasoning import (
     read_session,
     seen,
 )
-from processors.collectors.row_log import RowLog, advance, begin, relate
+from processors.collectors.row_log import Relation, RowLog, advance, begin, relate
 from processors.collectors.status import SourceStatus
 from processors.collectors.table_reader import Table, TableReader
 from processors.runtime.bus import Bus
@@ -59,6 +59,8 @@ _SEEN_S: Final = 60.0
 
 _logger = get_logger("collectors")
 
+T = TypeVar("T")
+
 
 class ReasoningCollector:
     """Watches the sessions and stages of one node's `reasoning_logs.db`."""
@@ -75,6 +77,8 @@ class ReasoningCollector:
         self._stages: TableReader[StageRow]
         # What is published; None before it is known for this file.
         self._cursor: Cursor | None = None
+        # Why a table could not be read the last time; None if both could.
+        self._failure: sqlite3.DatabaseError | None = None
         # The stages up to the cursor.
         self._pairs = StagePairs()
         # Loop times, seconds: when the bus is to be asked next, and the node to be told as seen.
@@ -92,9 +96,9 @@ class ReasoningCollector:
         self._cursor = None
         while True:
             try:
-                changed = await database.changed()
-                if changed or self._cursor is None:
-                    await self._catch_up(database.identity)
+                changed = await database.changed() or self._cursor is None
+                if changed:
+                    await self._catch_up(database)
                 await self._tell_seen()
                 self._status.answered(self._clock.now_ms())
                 self._backoff.reset()
@@ -106,39 +110,47 @@ class ReasoningCollector:
                 self._cursor = None
                 await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
 
-    async def _catch_up(self, file: str) -> None:
+    async def _catch_up(self, database: Database) -> None:
         """Publish what was committed since, from both tables."""
+        self._failure = None
         for reader in (self._sessions, self._stages):
             await reader.look()
         if self._cursor is None or await self._went_back(self._cursor):
-            self._cursor = await self._resume(file)
-        # A damaged table does not keep the other from being read.
-        failure: sqlite3.DatabaseError | None = None
+            self._cursor = await self._resume(database.identity)
         for reader in (self._sessions, self._stages):
-            try:
-                await self._drain(reader)
-            except sqlite3.DatabaseError as error:
-                failure = error
-        if failure is not None:
-            raise failure
+            await self._contained(self._drain(reader), None)
+        if self._failure is not None:
+            raise self._failure
+        if not self._sessions.exists and await database.read("SELECT 1 FROM sqlite_master LIMIT 1"):
+            raise sqlite3.OperationalError(f"no such table: {_SESSIONS.name}")
+
+    async def _contained(self, reading: Awaitable[T], otherwise: T) -> T:
+        """What `reading` gives. A damaged table does not keep the other from being read: it is told at the end."""
+        try:
+            return await reading
+        except sqlite3.DatabaseError as error:
+            self._failure = error
+            return otherwise
 
     async def _went_back(self, cursor: Cursor) -> bool:
         """Whether ids that were read have not been given yet: the tables were emptied, or an older copy put back."""
-        return await self._sessions.top() < cursor.sessions.top or await self._stages.top() < cursor.stages.top
+        for reader, log in ((self._sessions, cursor.sessions), (self._stages, cursor.stages)):
+            if log is not None and await self._contained(reader.top(), log.top) < log.top:
+                return True
+        return False
 
     async def _drain(self, reader: _Reader) -> None:
         """Publish the rows of one table that came late into holes, and those above its top."""
-        while late := await reader.within(self._log(reader).holes):
-            await self._publish(reader, late)
-        while rows := await reader.above(self._log(reader).top):
-            await self._publish(reader, rows)
+        while (log := self._log(reader)) and (late := await reader.within(log.holes)):
+            await self._publish(reader, log, late)
+        while (log := self._log(reader)) and (rows := await reader.above(log.top)):
+            await self._publish(reader, log, rows)
 
-    def _log(self, reader: _Reader) -> RowLog:
+    def _log(self, reader: _Reader) -> RowLog | None:
         assert self._cursor is not None, "it is resumed first"
         return self._cursor.sessions if reader is self._sessions else self._cursor.stages
 
-    async def _publish(self, reader: _Reader, rows: Sequence[_Row]) -> None:
-        log = self._log(reader)
+    async def _publish(self, reader: _Reader, log: RowLog, rows: Sequence[_Row]) -> None:
         assert self._cursor is not None, "it is resumed first"
         reading = Reading(self._node, self._clock.now_ms(), self._cursor.since, log.old)
         told = 0
@@ -178,8 +190,12 @@ class ReasoningCollector:
         cursor = None if known is None else await self._related(known, file)
         if cursor is None:
             since = self._clock.now_ms() - _READ_BACK_MS if known is None else known.since
-            sessions, stages = await self._beginning(self._sessions), await self._beginning(self._stages)
-            cursor = Cursor(file, since, sessions, stages, "")
+            cursor = Cursor(file, since, None, None, "")
+        cursor = msgspec.structs.replace(
+            cursor,
+            sessions=cursor.sessions or await self._contained(self._beginning(self._sessions), None),
+            stages=cursor.stages or await self._contained(self._beginning(self._stages), None),
+        )
         recalled = await self._recall(cursor)
         same = known is not None and (known.sessions, known.stages) == (cursor.sessions, cursor.stages)
         if known is not None and not same:
@@ -190,17 +206,24 @@ class ReasoningCollector:
 
     async def _related(self, known: Cursor, file: str) -> Cursor | None:
         """The cursor for the file that is open; None if it is another database than the one that was read."""
-        logs: list[RowLog] = []
+        logs: list[RowLog | None] = []
         for reader, log in ((self._sessions, known.sessions), (self._stages, known.stages)):
-            rows = await reader.at([mark.id for mark in log.marks][::-1])
-            relation = relate(log, await reader.top(), dict(map(seen, rows)), same_file=file == known.file)
+            if log is None:
+                logs.append(None)
+                continue
+            relation = await self._contained(self._relation(reader, log, same_file=file == known.file), Relation(log))
             if relation.log is None:
                 return None
             self.ambiguous += relation.ambiguous
             logs.append(relation.log)
         return Cursor(file, known.since, logs[0], logs[1], known.signature)
 
-    async def _beginning(self, reader: _Reader) -> RowLog:
+    @staticmethod
+    async def _relation(reader: _Reader, log: RowLog, *, same_file: bool) -> Relation:
+        rows = await reader.at([mark.id for mark in log.marks][::-1])
+        return relate(log, await reader.top(), dict(map(seen, rows)), same_file=same_file)
+
+    async def _beginning(self, reader: _Reader) -> RowLog | None:
         """Where a first start begins: below the rows of the last hour, and at most some ten thousand rows back."""
         top = place = await reader.top()
         oldest = self._clock.now_ms() - _READ_BACK_MS
@@ -220,11 +243,19 @@ class ReasoningCollector:
         self._pairs = StagePairs()
         now = self._clock.now_ms()
         events: list[Event] = []
-        for session in (await self._sessions.last(cursor.sessions.top, MAX_LOGS))[MAX_LOGS - 1 :: -1]:
-            events += read_session(session, Reading(self._node, now, now, session.id))[:1]
+        for session in (await self._last(self._sessions, cursor.sessions, MAX_LOGS))[MAX_LOGS - 1 :: -1]:
+            events += self._read(session, Reading(self._node, now, now, session.id))[:1]
         deltas: dict[int, Event] = {}
-        for stage in reversed(await self._stages.last(cursor.stages.top, _PAIRED_ROWS)):
-            for event in self._pairs.read_stage(stage, Reading(self._node, now, now, stage.id)):
+        for stage in reversed(await self._last(self._stages, cursor.stages, _PAIRED_ROWS)):
+            for event in self._read(stage, Reading(self._node, now, now, stage.id)):
                 if isinstance(event, ReasoningStage) and event.delta is not None:
                     deltas[event.id] = event
         return events + [deltas[row_id] for row_id in sorted(deltas)[-MAX_DELTAS:]]
+
+    async def _last(self, reader: _Reader, log: RowLog | None, count: int) -> list[_Row]:
+        """The `count` rows up to where a table is published, or a few more, descending; none if it cannot be read."""
+        return [] if log is None else await self._contained(_rows(reader, log.top, count), [])
+
+
+async def _rows(reader: _Reader, top: int, count: int) -> list[_Row]:
+    return [*await reader.last(top, count)]

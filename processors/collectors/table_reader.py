@@ -35,6 +35,11 @@ class TableReader(Generic[T]):
         # Rows at once: what is not asked for, large texts, has to be read over too.
         self._chunk = ChunkSize()
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a table, as of the last look."""
+        return bool(self._columns)
+
     async def look(self) -> None:
         """Learn the table's columns, as long as some are missing. Raises as `Database.read`."""
         if not self._columns.issuperset(self.table.columns):

@@ -79,6 +79,14 @@ def test_a_change_while_away_is_as_old_as_the_hash_says(last_seen: bytes, expect
     assert read({"last_seen": last_seen}, away=True)[0].ts == expected
 
 
+@pytest.mark.parametrize(
+    ("learnt_from", "expected"),
+    [(b"manifest", "manifest"), (b"Manifest", "redis"), (b"other.host", "redis"), (b"", "redis"), (b"\xff", "redis")],
+)
+def test_only_a_manifest_is_believed_to_be_where_a_peer_was_learnt_from(learnt_from: bytes, expected: str) -> None:
+    assert read({"learnt_from": learnt_from}) == (Heartbeat(peer="a", ts=NOW, learnt_from=expected), [])
+
+
 def test_a_change_that_was_seen_is_of_now() -> None:
     assert read({"last_seen": b"1699990000"})[0].ts == NOW
 

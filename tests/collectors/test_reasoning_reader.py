@@ -302,6 +302,19 @@ async def test_a_damaged_table_is_told_and_the_other_goes_on(bus: Bus, path: Pat
         file.write(b"\xff" * size)
     async with running(collector(bus, path, status).run()):
         await until(lambda: status.reason == "database disk image is malformed")
+        await counts(bus, [], list(range(1, 61)))
+        with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+            writer.execute("INSERT INTO reasoning_stages (session_id, stage_name, stage_order) VALUES ('x', 'y', 0)")
+        await counts(bus, [], list(range(1, 62)))
+
+
+async def test_a_database_of_somebody_else_is_not_taken_for_an_empty_one(bus: Bus, path: Path) -> None:
+    status = a_status()
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE other (x)")
+    async with running(collector(bus, path, status).run()):
+        await until(lambda: status.reason == "no such table: reasoning_sessions")
 
 
 async def test_two_collectors_of_one_node_tell_everything_once(bus: Bus, path: Path) -> None:
