@@ -24,7 +24,7 @@ FAILURE: Final = 1
 SETTING: Final = SETTING_REFUSED
 INTERRUPTED: Final = 130
 
-STAGES: Final = ("collectors", "aggregators", "gateway")
+STAGES: Final = ("collectors", "federation", "aggregators", "gateway")
 """The stages, in the order of the flow; each is one process."""
 
 _TOPICS: Final = ("federation", "memory", "sync", "logs", "sources", "dead", "peers")

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "DEAD",
+    "FEDERATION_PINS",
     "FEED_MEMORY",
     "FEED_SYNC",
     "METRICS_FEDERATION",
@@ -47,6 +48,7 @@ FEED_SYNC: Final = "ark:feed:sync"
 FEED_MEMORY: Final = "ark:feed:memory"
 DEAD: Final = "ark:dead"
 SOURCES: Final = "ark:sources"
+FEDERATION_PINS: Final = "ark:federation:pins"
 
 
 class StreamSpec(NamedTuple):
@@ -149,7 +151,7 @@ STREAMS: Final = (
         "whole current summary of the memory engines",
         "aggregators (merger)",
         "gateway, any client",
-        "ARK_RETENTION, about 10,000 entries",
+        "ARK_RETENTION, about 2,000 entries",
     ),
     StreamSpec(
         FEED_SYNC,
@@ -182,6 +184,14 @@ STREAMS: Final = (
         "collectors",
         "aggregators, collectors, gateway",
         "ARK_RETENTION, about 10,000 entries",
+    ),
+    StreamSpec(
+        FEDERATION_PINS,
+        "hash",
+        "key of each node that sent a manifest, with its newest number and time",
+        "federation",
+        "federation, operators",
+        "one field a node, 100,000",
     ),
 )
 

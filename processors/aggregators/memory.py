@@ -138,9 +138,10 @@ class MemoryLedger:
     def fold(self, event: MemoryEvent, ts: int, arrived: int, now: int) -> MemoryRecord | None:
         """A fact of the time `ts`, that arrived on the bus at `arrived`; returns what the feed has to tell of it."""
         node = self._see(event.node, min(ts, arrived))
-        if isinstance(event, CodeState) or (isinstance(event, NodeSeen) and event.group == "code"):
+        if isinstance(event, CodeState):
             node.code_as_of = max(ts, node.code_as_of or 0)
-        else:
+        elif not isinstance(event, NodeSeen) or event.group == "reasoning":
+            # That `ark.db` answers does not say that all of it is known.
             node.reasoning_as_of = max(ts, node.reasoning_as_of or 0)
         match event:
             case NodeSeen():

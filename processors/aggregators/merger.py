@@ -17,7 +17,7 @@ from schemas.positions import entry_id
 
 __all__ = ["FEDERATION", "MEMORY", "Half", "Merger"]
 
-_SOURCES_READ_BACK: Final = 200
+_SOURCES_READ_BACK: Final = 2_000
 
 _logger = get_logger("aggregators")
 
@@ -50,7 +50,7 @@ FEDERATION: Final = Half(
 MEMORY: Final = Half(
     streams.METRICS_MEMORY,
     "memory",
-    10_000,
+    2_000,
     frozenset({"reasoning", "code", "memory"}),
     lambda partial: (partial.epoch, partial.memory, partial.nodes),
     merge_memory.merge_memory,

@@ -40,8 +40,10 @@ class CodeCollector:
         self._resumed = False
         # What is published; None while the bus holds nothing of this process.
         self._published: Values | None = None
-        # Whether what is published is of an earlier file, and waits for this one to be known.
+        # Whether what is published is of an earlier file or process, and stays until this file is known.
         self._outdated = False
+        # When all was last known that was committed, ms; 0 before the first piece was read.
+        self._known_at = 0
         # Loop times, seconds: when the bus is to be asked next, and the node to be told as seen.
         self._verify_at = 0.0
         self._seen_at = 0.0
@@ -52,7 +54,7 @@ class CodeCollector:
 
     async def _follow(self, database: Database) -> None:
         self._outdated = self._published is not None
-        scanner = CodeScanner(database, self._path)
+        scanner = CodeScanner(database)
         try:
             while True:
                 try:
@@ -62,7 +64,7 @@ class CodeCollector:
                 except CursorConflict as conflict:
                     # What the bus shows is not what the source holds until it is published again.
                     self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
-                    self._resumed, self._published, self._outdated = False, None, False
+                    self._resumed, self._published = False, None
                     await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
         finally:
             await scanner.close()
@@ -70,17 +72,20 @@ class CodeCollector:
     async def _turn(self, scanner: CodeScanner) -> None:
         """Publish what is new after one more piece."""
         if not self._resumed:
-            await self._delivery.resume()
+            self._outdated = any((await self._delivery.resume()).values())
             self._resumed = True
             self._seen_at = 0.0
         await scanner.notice()
         await scanner.work()
+        if scanner.caught_up or not self._known_at:
+            self._known_at = self._clock.now_ms()
         await self._publish(scanner)
         self._status.detail = scanner.detail()
-        if scanner.trouble:
-            self._status.failed(self._clock.now_ms(), scanner.trouble)
+        trouble = scanner.trouble or (scanner.detail() if self._outdated else "")
+        if trouble:
+            self._status.failed(self._clock.now_ms(), trouble)
         else:
-            self._status.answered(self._clock.now_ms())
+            self._status.answered(self._known_at)
 
     async def _publish(self, scanner: CodeScanner) -> None:
         now = asyncio.get_running_loop().time()
@@ -110,5 +115,5 @@ class CodeCollector:
         ts = self._clock.now_ms()
         events: list[Event] = [NodeSeen(node=self._node, ts=ts, group="code")] if seen else []
         if values is not None:
-            events.append(CodeState(node=self._node, ts=ts, **cast("dict[str, Any]", values)))
+            events.append(CodeState(node=self._node, ts=self._known_at, **cast("dict[str, Any]", values)))
         return events + [Rejected(ts=ts, collector=COLLECTOR, reason=letter) for letter in scanner.letters]

@@ -28,6 +28,8 @@ _SHARE: Final = 0.05
 _BURST_S: Final = 0.25
 _NEWEST: Final = 256
 _LOG_ENTRIES: Final = 256
+_LEAST_ENTRIES: Final = 8
+_LOOK_S: Final = 0.01
 _RETRY_S: Final = 30.0
 _MOST_LETTERS: Final = 50
 
@@ -36,7 +38,7 @@ _COMMIT_LOOKS: Final = 5
 _COMMIT_LOOK_S: Final = 0.01
 
 _LOG_END: Final = f"SELECT seq, tbl, rid FROM {CHANGES} ORDER BY seq DESC LIMIT 1"  # noqa: S608  - our own names
-_LOG_FROM: Final = f"SELECT seq, tbl, rid FROM {CHANGES} WHERE seq >= ? ORDER BY seq LIMIT {_LOG_ENTRIES}"  # noqa: S608
+_LOG_FROM: Final = f"SELECT seq, tbl, rid FROM {CHANGES} WHERE seq >= ? ORDER BY seq LIMIT ?"  # noqa: S608
 _SPAN: Final = "SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})"
 _OURS: Final = f"SELECT name, sql FROM sqlite_master WHERE name GLOB '{PREFIX}*'"  # noqa: S608
 
@@ -90,11 +92,11 @@ class _Scan:
 
 
 class CodeScanner:
-    """Reads one open database, whose file is `path`, a piece at a time. Closed by `close`."""
+    """Reads one open database, a piece at a time. Closed by `close`."""
 
-    def __init__(self, database: Database, path: Path) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._journal = path.with_name(f"{path.name}-journal")
+        self._journal = database.path.with_name(f"{database.path.name}-journal")
         self._time = asyncio.get_running_loop().time
         # For all reading, and for that of what is fresh: half as much.
         self._duty = Duty(_SHARE, _BURST_S)
@@ -107,11 +109,16 @@ class CodeScanner:
         self._schema: int | None = None
         # Entry of the change log up to which it was read; None while nothing is captured.
         self._read_up_to: Row | None = None
-        # Whether the log may hold more.
+        # Whether the log may hold more, and how many entries are read at once.
         self._log_due = False
+        self._log_chunk = ChunkSize()
         # Whether anything was noticed or read since the last rest. Waiting for a lock uses up what the file's watch has
         # heard meanwhile, so a rest is safe only after a look that found nothing.
         self._active = False
+        # Whether it is time to look whether something was committed, and when that was done last, loop time: not after
+        # every piece, because a look costs as much as some hundred rows.
+        self._look_due = True
+        self._looked_at = 0.0
         # Rows that cannot be read, to be told of: a clause each. Emptied by the caller.
         self.letters: list[str] = []
 
@@ -156,6 +163,9 @@ class CodeScanner:
 
     async def notice(self) -> None:
         """Look whether something was committed. Raises as `Database.changed`. Cancellation: safe."""
+        if not self._look_due:
+            return
+        self._looked_at = self._time()
         before_s = self._worked_s()
         if await self._database.changed():
             self._active = True
@@ -184,10 +194,12 @@ class CodeScanner:
 
     async def rest(self) -> None:
         """Return when there is something to do, or may be; after two seconds at the latest. Cancellation: safe."""
+        now = self._time()
         if self._active:
             self._active = False
+            self._look_due = now >= self._looked_at + _LOOK_S
             return
-        now = self._time()
+        self._look_due = True
         wait_s = self._duty.wait_s(now) if self._to_sweep() else CHECK_S
         if self._is_fresh_due():
             wait_s = min(wait_s, self._fresh_duty.wait_s(now))
@@ -294,6 +306,8 @@ class CodeScanner:
             except (TooSlow, sqlite3.DataError) as error:
                 if limit == 1 and isinstance(error, sqlite3.DataError):
                     return await self._skip_row(scan, first)
+                if limit == 1:
+                    raise
                 scan.chunk.failed()
             else:
                 last = rows[-1][0] if len(rows) == limit else LAST_ROWID
@@ -323,7 +337,16 @@ class CodeScanner:
     async def _read_log(self) -> None:
         """Read the next entries of the change log, and the rows that they name."""
         assert self._read_up_to is not None, "something is captured"
-        entries = await self._database.read(_LOG_FROM, self._read_up_to[:1])
+        # At least some entries behind the last that was read: it is read again.
+        limit = max(_LEAST_ENTRIES, min(self._log_chunk.rows, _LOG_ENTRIES))
+        try:
+            entries = await self._database.read(_LOG_FROM, (self._read_up_to[0], limit))
+        except TooSlow:
+            if limit == _LEAST_ENTRIES:
+                raise
+            self._log_chunk.failed()
+            return
+        self._log_chunk.took(self._database.took_s, len(entries))
         if not entries or entries[0] != self._read_up_to:
             # Somebody emptied it, or we were away for longer than it remembers.
             await self._find_log_end()
@@ -337,7 +360,7 @@ class CodeScanner:
                 with self._contained(scan):
                     await self._read_rows(scan, ids)
         self._read_up_to = entries[-1]
-        self._log_due = len(entries) == _LOG_ENTRIES
+        self._log_due = len(entries) == limit
 
     async def _read_rows(self, scan: _Scan, ids: Sequence[int]) -> None:
         """Read the rows `ids`, those that are there."""
@@ -348,9 +371,11 @@ class CodeScanner:
                 where = "WHERE rowid IN (SELECT value FROM json_each(?)) ORDER BY rowid"
                 rows = await self._select(scan, where, (json.dumps(chosen),))
             except (TooSlow, sqlite3.DataError) as error:
-                if limit > 1 or isinstance(error, TooSlow):
+                if limit > 1:
                     scan.chunk.failed()
                     continue
+                if isinstance(error, TooSlow):
+                    raise
                 self._tell_unreadable(scan, chosen[0])
                 rows = []
                 scan.chunk.took(0.0, limit)
@@ -358,9 +383,8 @@ class CodeScanner:
             ids = ids[limit:]
 
     async def _select(self, scan: _Scan, where: str, parameters: Sequence[object]) -> list[Row]:
-        busy_s = self._database.busy_s
         rows = await self._database.read(f"{scan.select} {where}", parameters)
-        scan.chunk.took(self._database.busy_s - busy_s, len(rows))
+        scan.chunk.took(self._database.took_s, len(rows))
         return rows
 
     async def _compare(self, replace: Callable[..., None], *arguments: object) -> None:
@@ -378,8 +402,9 @@ class CodeScanner:
         """A damaged table does not keep the others from being read: it is tried again later, from where it failed."""
         try:
             yield
-        except sqlite3.DatabaseError as error:
-            if not error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_ERROR")):
+        except (sqlite3.DatabaseError, TooSlow) as error:
+            damaged = ("SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_IOERR")
+            if not isinstance(error, TooSlow) and not error.sqlite_errorname.startswith(damaged):
                 raise
             scan.trouble = f"{scan.table.name} cannot be read: {error}"[:200]
             scan.retry_at = self._time() + _RETRY_S

@@ -6,13 +6,15 @@ milliseconds: in the rollback journal's mode a writer cannot commit while somebo
 """
 
 import asyncio
-import os
+import contextlib
+import errno
 import random
 import sqlite3
+import stat
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import aiosqlite
 
@@ -36,6 +38,8 @@ MAX_VALUE_BYTES: Final = 16 << 20
 """Largest value that is read."""
 
 _POLL_S: Final = 0.25
+# Least time between two looks: of a program that commits hundreds of times a second, several commits are read at once.
+_LOOK_S: Final = 0.01
 _LOCKED_WAIT_S: Final = 0.01
 _LOCKED_TELL_S: Final = 1.0
 _STEPS: Final = 1_000
@@ -69,6 +73,8 @@ class _Connection(sqlite3.Connection):
     # CPU that the thread had used when the present statement began, and that of all statements, seconds.
     began_s = 0.0
     worked_s = 0.0
+    # How long the last statement took, seconds.
+    took_s = 0.0
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         self.deadline = time.monotonic() + READ_LIMIT_S
@@ -77,6 +83,7 @@ class _Connection(sqlite3.Connection):
 
     def note_work(self) -> None:
         self.worked_s += time.thread_time() - self.began_s
+        self.took_s = time.monotonic() + READ_LIMIT_S - self.deadline
 
     def is_late(self) -> bool:
         return time.monotonic() > self.deadline
@@ -94,39 +101,88 @@ def _connect(path: Path) -> _Connection:
     return connection
 
 
+class _Look(NamedTuple):
+    """What a file looks like from outside."""
+
+    # `<device>-<inode>`: another file under the same name is another source.
+    identity: str
+    # Size and time of the last change of the file and of its write-ahead log; None without a log.
+    file: tuple[int, int]
+    log: tuple[int, int] | None
+
+
+def _look(path: Path) -> _Look:
+    """Raises OSError: if there is no such file."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "is not a file")
+    log = None
+    with contextlib.suppress(FileNotFoundError):
+        written = path.with_name(f"{path.name}-wal").stat()
+        log = (written.st_size, written.st_mtime_ns)
+    return _Look(f"{found.st_dev}-{found.st_ino}", (found.st_size, found.st_mtime_ns), log)
+
+
 class Database:
-    """One open file. Its reads are one at a time."""
+    """One file, at `path`, which is no link. Its reads are one at a time.
+
+    With a write-ahead log it is open only while it is read. The last program that closes such a file puts the log into
+    it, unless it may only read: while we had it open, the log of an owner who has gone would stay, and spoil the file
+    that he renames over it.
+    """
 
     def __init__(self, path: Path, watch: FolderWatch, status: SourceStatus, clock: BusClock) -> None:
-        self._path = path
+        self.path = path
         self._watch = watch
         self._status = status
         self._clock = clock
         # None while it is closed; and what it is made of, for its counts.
         self._connection: aiosqlite.Connection | None = None
         self._raw: _Connection | None = None
-        # `<device>-<inode>` of the file that is open: another file under the same name is another source.
-        self.identity = ""
-        # SQLite's count of what others have committed, as it was last asked for.
+        # What the file looked like before the last look into it.
+        self._seen: _Look | None = None
+        # SQLite's count of what others have committed, as it was last asked for in this connection; when that was (loop
+        # time, s); and whether something was heard of the file since.
         self._version: int | None = None
+        self._looked_at = 0.0
+        self._told = False
+        # Seconds of CPU of the reads of earlier connections.
+        self._worked_s = 0.0
 
     async def open(self) -> None:
         """Open the file. Raises OSError: if there is none. Raises sqlite3.Error: if it cannot be opened."""
-        self.identity = await self._look()
-        self._connection = await aiosqlite.Connection(self._connect, 64)
+        self._seen = await asyncio.to_thread(_look, self.path)
+        await self._connected()
+
+    @property
+    def identity(self) -> str:
+        """`<device>-<inode>` of the file: another file under the same name is another source."""
+        assert self._seen is not None, "it was opened"
+        return self._seen.identity
 
     @property
     def busy_s(self) -> float:
         """Seconds of CPU that all reads took so far."""
-        return 0.0 if self._raw is None else self._raw.worked_s
+        return self._worked_s + (0.0 if self._raw is None else self._raw.worked_s)
+
+    @property
+    def took_s(self) -> float:
+        """Seconds that the last read took, by the clock of its thread: so long it held up a writer."""
+        return 0.0 if self._raw is None else self._raw.took_s
+
+    async def _connected(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            self._connection = await aiosqlite.Connection(self._connect, 64)
+        return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        self._raw = _connect(self._path)
+        self._worked_s = self.busy_s
+        self._raw = _connect(self.path)
         return self._raw
 
     async def close(self) -> None:
         """Close the file. Harmless if it is not open."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._version = self._connection, None, None
         if connection is not None:
             await connection.close()
 
@@ -136,11 +192,11 @@ class Database:
         Raises TooSlow: if it took longer than `READ_LIMIT_S`. Raises sqlite3.Error: if the file is damaged, or lacks
         what is asked for. Cancellation: safe.
         """
-        assert self._connection is not None, "it is open"
+        connection = await self._connected()
         began = time.monotonic()
         while True:
             try:
-                rows = await self._connection.execute_fetchall(sql, parameters)
+                rows = await connection.execute_fetchall(sql, parameters)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorname == "SQLITE_INTERRUPT":
                     raise TooSlow("a read took too long") from error
@@ -163,14 +219,20 @@ class Database:
         Raises Replaced: if the path leads elsewhere now. Raises as `read`.
         """
         try:
-            identity = await self._look()
+            look = await asyncio.to_thread(_look, self.path)
         except OSError as error:
             raise Replaced(f"file is gone: {error.strerror}") from error
-        if identity != self.identity:
+        if look.identity != self.identity:
             raise Replaced("file was replaced")
+        before, self._seen = self._seen, look
+        told, self._told = self._told, False
+        self._looked_at = asyncio.get_running_loop().time()
+        if self._connection is None and not told and look == before:
+            return False
+        known = self._version
         rows = await self.read("PRAGMA data_version")
-        before, self._version = self._version, int(rows[0][0])
-        return before != self._version
+        self._version = int(rows[0][0])
+        return known != self._version
 
     async def wait(self, seconds: float = CHECK_S) -> None:
         """Return when the file may have changed, after `seconds` at the latest.
@@ -179,11 +241,12 @@ class Database:
         Cancellation: safe.
         """
         self._watch.start()
-        await self._watch.wait(min(seconds, CHECK_S if self._watch.told else _POLL_S))
-
-    async def _look(self) -> str:
-        found = await asyncio.to_thread(os.stat, self._path)
-        return f"{found.st_dev}-{found.st_ino}"
+        if self._seen is not None and self._seen.log is not None:
+            await self.close()
+        self._told = await self._watch.wait(min(seconds, CHECK_S if self._watch.told else _POLL_S)) or self._told
+        spare_s = self._looked_at + _LOOK_S - asyncio.get_running_loop().time()
+        if spare_s > 0:
+            await asyncio.sleep(spare_s)
 
 
 async def keep_reading(
@@ -193,34 +256,33 @@ async def keep_reading(
 
     `session` says itself when the source is live. Cancellation: safe where `session` is.
     """
-    watch = FolderWatch(path.parent, [path.name, f"{path.name}-wal", f"{path.name}-journal"])
     backoff = Backoff(random.random)
-    try:
-        while True:
+    while True:
+        # A link is followed: what happens happens where it leads.
+        real = await asyncio.to_thread(path.resolve)
+        watch = FolderWatch(real.parent, [real.name, f"{real.name}-wal", f"{real.name}-journal"])
+        database = Database(real, watch, status, clock)
+        try:
             watch.start()
-            database = Database(path, watch, status, clock)
-            pause_s = 0.0
-            try:
-                await database.open()
-                await session(database)
-            except Replaced as error:
-                status.failed(clock.now_ms(), str(error))
+            await database.open()
+            await session(database)
+        except Replaced as error:
+            status.failed(clock.now_ms(), str(error))
+            backoff.reset()
+            continue
+        except (OSError, sqlite3.Error, TooSlow) as error:
+            if status.state == "live":
                 backoff.reset()
-                continue
-            except (OSError, sqlite3.Error, TooSlow) as error:
-                if status.state == "live":
-                    backoff.reset()
-                status.failed(clock.now_ms(), _clause(error))
-                if not isinstance(error, OSError):
-                    pause_s = backoff.next_s()
-            finally:
+            status.failed(clock.now_ms(), _clause(error))
+            if not isinstance(error, OSError):
+                # A damaged file that goes on being written to is not tried again at every commit.
                 await database.close()
-            # A damaged file that goes on being written to is not tried again at every commit.
-            await asyncio.sleep(pause_s)
+                await asyncio.sleep(backoff.next_s())
             # What ails it may be mended by any change; a file system that does not tell is asked again.
             await watch.wait(backoff.next_s() if not watch.told else CHECK_S)
-    finally:
-        await watch.close()
+        finally:
+            await database.close()
+            await watch.close()
 
 
 def _clause(error: OSError | sqlite3.Error | TooSlow) -> str:

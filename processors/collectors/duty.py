@@ -10,7 +10,7 @@ __all__ = ["ChunkSize", "Duty"]
 _MOST_DEBT_S: Final = 0.5
 
 _TARGET_S: Final = 0.003
-_FIRST_ROWS: Final = 64
+_FIRST_ROWS: Final = 16
 _MOST_ROWS: Final = 8_192
 
 
@@ -55,7 +55,7 @@ class ChunkSize:
         """A read of `rows` took `seconds`. One that ended before its limit says nothing of a longer one."""
         factor = max(0.5, min(2.0, _TARGET_S / max(seconds, 1e-6)))
         if rows >= self.rows or factor < 1:
-            self.rows = max(1, min(_MOST_ROWS, int(self.rows * factor)))
+            self.rows = max(min(_FIRST_ROWS, self.rows), min(_MOST_ROWS, int(self.rows * factor)))
 
     def failed(self) -> None:
         """A read was given up."""

@@ -64,12 +64,14 @@ class FolderWatch:
             return
         self._listener = asyncio.create_task(self._listen(inotify))
 
-    async def wait(self, seconds: float) -> None:
-        """Return when one of the files may have changed, or after `seconds`. Cancellation: safe."""
+    async def wait(self, seconds: float) -> bool:
+        """Return when one of the files may have changed, or after `seconds`. Returns which. Cancellation: safe."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._wake.wait()
+        told = self._wake.is_set()
         self._wake.clear()
+        return told
 
     async def close(self) -> None:
         """Watch no more."""

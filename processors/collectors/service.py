@@ -4,11 +4,13 @@ Each runs by itself: a source that fails reports it and tries again, its neighbo
 """
 
 import asyncio
+import random
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from processors.collectors import code_memory, memory_simulation, peers, reasoning, simulation, sync_events
 from processors.collectors.activation import FEDERATION, MEMORY, Half
+from processors.collectors.backoff import Backoff
 from processors.collectors.code_reader import CodeCollector
 from processors.collectors.delivery import ever_published
 from processors.collectors.peer_reader import PeerCollector
@@ -18,11 +20,15 @@ from processors.collectors.simulator import Making, Simulator
 from processors.collectors.status import SourceStatus
 from processors.collectors.sync_reader import SyncCollector
 from processors.runtime.bus import Bus
+from processors.runtime.clock import BusClock
+from processors.runtime.logging import get_logger
 from processors.runtime.settings import Settings, node_id
 from processors.runtime.tasks import end_tasks
 from schemas import streams
 
 __all__ = ["serve"]
+
+_logger = get_logger("collectors")
 
 _MESH: Final = (peers.COLLECTOR, sync_events.COLLECTOR)
 _MEMORY: Final = (reasoning.COLLECTOR, code_memory.COLLECTOR)
@@ -45,6 +51,23 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
         await stop.wait()
         await end_tasks(tasks)
     await reporter.close()
+
+
+class _Collector(Protocol):
+    async def run(self) -> None:
+        """Collect until cancelled."""
+
+
+async def _isolated(collector: _Collector, status: SourceStatus, clock: BusClock) -> None:
+    """Run a collector, again and again should it fail in a way that nobody thought of: its neighbours go on."""
+    backoff = Backoff(random.random, most_s=60.0)
+    while True:
+        try:
+            await collector.run()
+        except Exception as error:
+            _logger.exception("%s failed", status.collector)
+            status.failed(clock.now_ms(), f"internal error: {type(error).__name__}")
+        await asyncio.sleep(backoff.next_s())
 
 
 class _Sources:
@@ -75,12 +98,14 @@ class _Sources:
                 status.resting(bus.clock.now_ms(), "ARK_SIMULATE is always")
             return []
         data = settings.ark_base_path / "data"
-        return [
-            PeerCollector(bus, settings.redis_url, self._partitions, self._peers).run(),
-            SyncCollector(bus, settings.redis_url, self._partitions, self._syncs).run(),
-            ReasoningCollector(bus, data / "reasoning_logs.db", self._node, self._home, self._reasoning).run(),
-            CodeCollector(bus, data / "ark.db", self._node, self._home, self._code).run(),
+        reasoning_db, ark_db = data / "reasoning_logs.db", data / "ark.db"
+        collectors: list[tuple[_Collector, SourceStatus]] = [
+            (PeerCollector(bus, settings.redis_url, self._partitions, self._peers), self._peers),
+            (SyncCollector(bus, settings.redis_url, self._partitions, self._syncs), self._syncs),
+            (ReasoningCollector(bus, reasoning_db, self._node, self._home, self._reasoning), self._reasoning),
+            (CodeCollector(bus, ark_db, self._node, self._home, self._code), self._code),
         ]
+        return [_isolated(collector, status, bus.clock) for collector, status in collectors]
 
     def _simulators(self) -> list[Simulator]:
         def simulator(status: SourceStatus, half: Half, make: Making, collectors: tuple[str, ...]) -> Simulator:

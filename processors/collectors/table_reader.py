@@ -9,6 +9,7 @@ from processors.collectors.duty import ChunkSize
 
 __all__ = ["Table", "TableReader"]
 
+_LEAST_ID: Final = -(2**63)
 _MOST_ROWS: Final = 125
 
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -63,6 +64,8 @@ class TableReader(Generic[T]):
 
     async def below(self, row_id: int) -> list[T]:
         """The next rows up to `row_id`, descending. Raises as `Database.read`."""
+        if row_id < _LEAST_ID:
+            return []
         return await self._read("{table} WHERE {table}.rowid <= ? ORDER BY 1 DESC LIMIT ?", (row_id,))
 
     async def last(self, row_id: int, count: int) -> list[T]:
@@ -97,7 +100,6 @@ class TableReader(Generic[T]):
         columns = [name if name in self._columns else "NULL" for name in self.table.columns]
         while True:
             limit = min(self._chunk.rows, _MOST_ROWS)
-            busy_s = self._database.busy_s
             try:
                 rows = await self._select(columns, source, (*parameters, limit))
             except TooSlow:
@@ -108,7 +110,7 @@ class TableReader(Generic[T]):
                 if limit == 1:
                     columns = ["NULL"] * len(columns)
             else:
-                self._chunk.took(self._database.busy_s - busy_s, len(rows))
+                self._chunk.took(self._database.took_s, len(rows))
                 return [self.table.row(*row) for row in rows]
             self._chunk.failed()
 

@@ -106,12 +106,15 @@ SETTINGS: Final = (
     Setting("REDIS_URL", "redis://localhost:6379/0", _url, "a source: where ARK's `peer:*` and `sync_events` live"),
     Setting("ARK_BUS_URL", None, _url, "where the streams live; unset: the embedded server in ARK_STATE_DIR"),
     Setting(
-        "ARK_BASE_PATH", ".", _directory, "holds `data/reasoning_logs.db` and `data/ark.db`; not read by this release"
+        "ARK_BASE_PATH", ".", _directory, "holds `data/reasoning_logs.db` and `data/ark.db`, which are only ever read"
     ),
     Setting("ARK_STATE_DIR", ".ark", Path, "the embedded server's append-only file, the node id"),
     Setting("ARK_NODE_ID", None, _name, "this node; unset: made once, kept in ARK_STATE_DIR"),
     Setting("ARK_HTTP_HOST", "127.0.0.1", _name, "address the gateway listens on; without tokens only loopback"),
     Setting("ARK_HTTP_PORT", "8101", _whole(1, 65_535), "port the gateway listens on"),
+    Setting("FEDERATION_HOST", "127.0.0.1", _name, "address the federation service listens on; manifests are signed"),
+    Setting("FEDERATION_PORT", "9001", _whole(1, 65_535), "port the federation service listens on"),
+    Setting("ARK_TRUSTED_KEYS_FILE", None, Path, "keys that may claim the tiers `core` and `trusted`; unset: none may"),
     Setting("ARK_PARTITIONS", "16", _whole(1, 1_024), "live partitions, fixed for the life of a bus"),
     Setting("ARK_RETENTION", "1h", _duration_ms, "how long streams keep what was committed"),
     Setting(
@@ -137,6 +140,9 @@ class Settings:
     ark_node_id: str | None
     ark_http_host: str
     ark_http_port: int
+    federation_host: str
+    federation_port: int
+    ark_trusted_keys_file: Path | None
     ark_partitions: int
     # Milliseconds.
     ark_retention: int

@@ -291,8 +291,8 @@ def test_a_time_too_far_ahead_is_replaced_by_that_of_the_arrival() -> None:
 
 
 def test_a_node_is_not_seen_before_the_news_of_it_arrived() -> None:
-    node = told(NodeSeen(node="x", ts=START + 4_000, group="code"))
-    assert (node.seen, node.code_as_of, node.reasoning_as_of) == (START, START + 4_000, None)
+    node = told(NodeSeen(node="x", ts=START + 4_000, group="reasoning"))
+    assert (node.seen, node.code_as_of, node.reasoning_as_of) == (START, None, START + 4_000)
 
 
 def test_an_older_state_of_the_code_is_ignored() -> None:
@@ -386,3 +386,8 @@ def test_a_fact_of_another_partitions_node_is_rejected() -> None:
     work = partition.collect("e", 1, START)
     assert (set(work.state), work.feed) == ({"totals"}, [])
     assert msgspec.json.decode(work.dead[0], type=DeadLetter).reason == f"belongs into partition {home}"
+
+
+def test_that_a_database_answers_does_not_say_that_all_of_its_rows_are_known() -> None:
+    node = told(CodeState(node="x", ts=START - 9_000, usage=1), NodeSeen(node="x", ts=START, group="code"))
+    assert (node.seen, node.code_as_of) == (START, START - 9_000)

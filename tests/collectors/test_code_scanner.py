@@ -53,7 +53,7 @@ async def scanning(path: Path) -> AsyncIterator[CodeScanner]:
     watch = FolderWatch(path.parent, [path.name])
     database = Database(path, watch, a_status(), BusClock())
     await database.open()
-    scanner = CodeScanner(database, path)
+    scanner = CodeScanner(database)
     try:
         yield scanner
     finally:

@@ -1,6 +1,7 @@
 """ARK's SQLite files as they are found: growing, locked, replaced, damaged."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -261,3 +262,56 @@ async def test_the_work_of_reads_is_counted_as_cpu_and_waiting_is_not(tmp_path: 
             assert database.busy_s - worked_s < 0.1
             writer.execute("COMMIT")
             await asyncio.wait_for(reading, 5)
+
+
+async def test_an_owner_who_renames_a_new_file_over_his_finds_it_as_he_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+    with closing(make(path, "wal")) as writer:
+        async with opened(path) as database:
+            writer.executemany("INSERT INTO t (x) VALUES (?)", [("x" * 999,)] * 200)
+            assert await database.changed()
+            while await database.changed():
+                await database.read("SELECT count(*) FROM t")
+            await database.wait(0.01)
+            writer.execute("DELETE FROM t WHERE id > 3")
+            writer.execute("VACUUM INTO ?", (str(path.with_name("new.db")),))
+            writer.close()
+            assert not path.with_name("some.db-wal").exists()
+            path.with_name("new.db").rename(path)
+            with closing(sqlite3.connect(path)) as other:
+                assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+                assert other.execute("SELECT count(*) FROM t").fetchall() == [(3,)]
+
+
+async def test_an_owner_may_change_the_journal_mode_of_a_file_that_is_watched(tmp_path: Path) -> None:
+    with closing(make(tmp_path / "some.db", "wal")) as writer:
+        async with opened(tmp_path / "some.db") as database:
+            await database.changed()
+            await database.read("SELECT * FROM t")
+            await database.wait(0.01)
+            assert writer.execute("PRAGMA journal_mode = delete").fetchall() == [("delete",)]
+            writer.execute("INSERT INTO t VALUES (1, 'a')")
+            while not await database.changed():
+                await asyncio.wait_for(database.wait(60), 3)
+            assert await database.read("SELECT id FROM t") == [(1,)]
+
+
+async def test_a_link_is_followed_to_where_things_happen(tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere" / "real.db"
+    real.parent.mkdir()
+    make(real).close()
+    link = tmp_path / "some.db"
+    link.symlink_to(real)
+    followed = Sessions(link)
+    reading = asyncio.create_task(keep_reading(link, followed.run, status=followed.status, clock=BusClock()))
+    found = real.stat()
+    assert await asyncio.wait_for(followed.identities.get(), 5) == f"{found.st_dev}-{found.st_ino}"
+    reading.cancel()
+    await asyncio.wait({reading})
+
+
+async def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "some.db")
+    database = Database(tmp_path / "some.db", FolderWatch(tmp_path, []), a_status(), BusClock())
+    with pytest.raises(OSError, match="is not a file"):
+        await database.open()

@@ -323,3 +323,12 @@ async def test_two_collectors_of_one_node_tell_everything_once(bus: Bus, path: P
             for number in range(20):
                 write_session(writer, f"{number}", [0.5])
             await counts(bus, list(range(1, 21)), list(range(1, 21)))
+
+
+async def test_the_lowest_id_there_is_does_no_harm(bus: Bus, path: Path) -> None:
+    with closing(make_reasoning(path)) as writer:
+        write_session(writer, "lowest", [], row_id=-(2**63), created_at=OLD)
+        async with running(collector(bus, path).run()):
+            await until(lambda: told(bus))
+            write_session(writer, "a", [0.5])
+            await counts(bus, [1], [1])

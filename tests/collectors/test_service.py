@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 from redis.asyncio import Redis
 
+from processors.collectors.reasoning_reader import ReasoningCollector
 from processors.collectors.service import serve
 from processors.runtime.bus import Bus, Entry
 from processors.runtime.settings import Settings, load_settings
@@ -157,3 +158,15 @@ async def test_sources_are_heard_of_every_five_seconds_and_no_password_is_logged
     assert "peers is down" in caplog.text
     assert "secret" not in caplog.text
     assert all("secret" not in state.reason for state in (await said(bus)).values())
+
+
+async def test_a_source_that_fails_in_an_unforeseen_way_does_not_end_its_neighbours(
+    bus: Bus, settings: Settings, ark: Redis, source_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object) -> None:
+        raise OverflowError("never thought of")
+
+    monkeypatch.setattr(ReasoningCollector, "run", fail)
+    async with serving(bus, dataclasses.replace(settings, redis_url=source_url)):
+        await until_said(bus, peers="live", sync_events="live", reasoning="down")
+        assert (await said(bus))["reasoning"].reason == "internal error: OverflowError"

@@ -95,7 +95,7 @@ def test_a_count_that_is_no_number_of_entries_is_a_usage_error(text: str) -> Non
     assert (code, "argument --count: must be a number of at least 1" in errors) == (2, True)
 
 
-@pytest.mark.parametrize("command", ["up", "run", "bus", "tail", "doctor", "version"])
+@pytest.mark.parametrize("command", ["up", "run", "bus", "tail", "doctor", "version", "seed", "check", "capture"])
 def test_help_of_a_command_documents_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])
