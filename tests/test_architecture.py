@@ -63,8 +63,8 @@ SHELLS = {
 
 IMPURE = {"asyncio", "time", "os", "random", "socket", "redis", "faststream", "aiohttp", "aiosqlite"}
 
-# Of code: a docstring or a comment more makes the afternoon shorter, not longer. The aim is 7,000; what an operator
-# asks for (databases of somebody else, seed, check, capture, manifests) took more, and each further line needs a reason.
+# Of code: a docstring or a comment more makes the afternoon shorter, not longer. The aim is 7,000; what operators ask
+# for (databases of somebody else, seed, check, capture, manifests) took more, and each further line needs a reason.
 MOST_LINES = 11_500
 
 

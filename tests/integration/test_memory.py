@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,14 @@ def test_two_nodes_on_one_bus_are_told_apart_and_added_up(tmp_path: Path) -> Non
         assert stack.memory(lambda s: True)["nodes"]["node-a"]["source"] == "live"
 
 
+def _is_another(stack: Stack, before: int) -> bool:
+    return stack.pid_of("collectors") != before
+
+
+def _has_counted(summary: dict[str, Any], sent: int) -> bool:
+    return bool(summary["sessions_total"] >= sent and summary["stages_total"] >= 2 * sent)
+
+
 def test_a_killed_collector_counts_every_session_once(
     live: tuple[Stack, sqlite3.Connection, sqlite3.Connection],
 ) -> None:
@@ -201,7 +210,7 @@ def test_a_killed_collector_counts_every_session_once(
         subprocess.run(["kill", "-KILL", str(pid)], check=True)
         for number in range(20, 40):
             write_session(reasoning, f"{round_}-{number}", [0.5, 0.9])
-        wait_for("another process", lambda before=pid: stack.pid_of("collectors") != before)
         sent = 40 * (round_ + 1)
-        summary = stack.memory(lambda s, sent=sent: s["sessions_total"] >= sent and s["stages_total"] >= 2 * sent)
+        wait_for("another process", partial(_is_another, stack, pid))
+        summary = stack.memory(partial(_has_counted, sent=sent))
         assert (summary["sessions_total"], summary["stages_total"]) == (sent, 2 * sent)
