@@ -9,6 +9,7 @@ a twentieth of a core, beyond a short burst.
 import asyncio
 import contextlib
 import json
+import marshal
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -68,6 +69,8 @@ class _Scan:
         # Why it cannot be read, and when that is tried again, loop time.
         self.trouble = ""
         self.retry_at = 0.0
+        # Hash of all its rows, if they were read at once the last time that any was; None otherwise.
+        self.whole: int | None = None
         # Rows that cannot be read and were told of, at most `_MOST_LETTERS`.
         self.unreadable: set[int] = set()
 
@@ -83,11 +86,18 @@ class _Scan:
         return self.table.values(self.mirror.totals, self.mirror.distinct, known)
 
     def replace_range(self, first: int, last: int, rows: Sequence[Row]) -> None:
+        # A table that one chunk holds is read whole at each change of any other: mostly it is as it was.
+        # (Of the bytes of the rows: the hash of a number is the same for -1 and -2.)
+        whole = hash(marshal.dumps(rows, 2)) if (first, last) == (FIRST_ROWID, LAST_ROWID) else None
+        if whole is not None and whole == self.whole:
+            return
         self.mirror.replace_range(first, last, self.table.read(rows))
+        self.whole = whole
         if last == LAST_ROWID and not self.mirror.indexed:
             self.mirror.index()
 
     def replace_rows(self, ids: Sequence[int], rows: Sequence[Row]) -> None:
+        self.whole = None
         self.mirror.replace_rows(ids, self.table.read(rows))
 
 

@@ -117,8 +117,7 @@ class ReasoningCollector:
             await reader.look()
         if self._cursor is None or await self._went_back(self._cursor):
             self._cursor = await self._resume(database.identity)
-        for reader in (self._sessions, self._stages):
-            await self._contained(self._drain(reader), None)
+        await self._drain()
         if self._failure is not None:
             raise self._failure
         if not self._sessions.exists and await database.read("SELECT 1 FROM sqlite_master LIMIT 1"):
@@ -139,26 +138,45 @@ class ReasoningCollector:
                 return True
         return False
 
-    async def _drain(self, reader: _Reader) -> None:
-        """Publish the rows of one table that came late into holes, and those above its top."""
-        while (log := self._log(reader)) and (late := await reader.within(log.holes)):
-            await self._publish(reader, log, late)
-        while (log := self._log(reader)) and (rows := await reader.above(log.top)):
-            await self._publish(reader, log, rows)
+    async def _drain(self) -> None:
+        """Publish the rows that came late into holes, and those above the tops.
 
-    def _log(self, reader: _Reader) -> RowLog | None:
+        What is committed together is published together: a session and its stages come in one transaction.
+        """
         assert self._cursor is not None, "it is resumed first"
-        return self._cursor.sessions if reader is self._sessions else self._cursor.stages
+        while True:
+            sessions = await self._contained(self._next(self._sessions, self._cursor.sessions), [])
+            stages = await self._contained(self._next(self._stages, self._cursor.stages), [])
+            if not sessions and not stages:
+                return
+            await self._publish([*sessions, *stages])
 
-    async def _publish(self, reader: _Reader, log: RowLog, rows: Sequence[_Row]) -> None:
+    @staticmethod
+    async def _next(reader: _Reader, log: RowLog | None) -> list[_Row]:
+        if log is None:
+            return []
+        return [*(await reader.within(log.holes) or await reader.above(log.top))]
+
+    async def _publish(self, rows: Sequence[_Row]) -> None:
         assert self._cursor is not None, "it is resumed first"
-        reading = Reading(self._node, self._clock.now_ms(), self._cursor.since, log.old)
+        now = self._clock.now_ms()
+        units = [self._read(row, self._reading(row, now)) for row in rows]
         told = 0
-        for count, events in cut([self._read(row, reading) for row in rows]):
-            log = advance(log, [seen(row) for row in rows[told : told + count]])
+        for count, events in cut(units):
+            taken = rows[told : told + count]
             told += count
-            moved = {"sessions": log} if reader is self._sessions else {"stages": log}
-            self._cursor = await self._send(msgspec.structs.replace(self._cursor, **moved), events)
+            cursor = self._cursor
+            moved = msgspec.structs.replace(
+                cursor,
+                sessions=_after(cursor.sessions, [row for row in taken if isinstance(row, SessionRow)]),
+                stages=_after(cursor.stages, [row for row in taken if isinstance(row, StageRow)]),
+            )
+            self._cursor = await self._send(moved, events)
+
+    def _reading(self, row: _Row, now: int) -> Reading:
+        assert self._cursor is not None, "it is resumed first"
+        log = self._cursor.sessions if isinstance(row, SessionRow) else self._cursor.stages
+        return Reading(self._node, now, self._cursor.since, 0 if log is None else log.old)
 
     def _read(self, row: _Row, reading: Reading) -> tuple[Event, ...]:
         return read_session(row, reading) if isinstance(row, SessionRow) else self._pairs.read_stage(row, reading)
@@ -255,6 +273,10 @@ class ReasoningCollector:
     async def _last(self, reader: _Reader, log: RowLog | None, count: int) -> list[_Row]:
         """The `count` rows up to where a table is published, or a few more, descending; none if it cannot be read."""
         return [] if log is None else await self._contained(_rows(reader, log.top, count), [])
+
+
+def _after(log: RowLog | None, rows: Sequence[_Row]) -> RowLog | None:
+    return advance(log, [seen(row) for row in rows]) if log is not None and rows else log
 
 
 async def _rows(reader: _Reader, top: int, count: int) -> list[_Row]:

@@ -1,35 +1,19 @@
-"""The HTTP server: routes, headers of every answer, and starting and stopping.
+"""The gateway's routes, and the headers of its answers."""
 
-No answer shows a traceback. A connection that has not sent a whole request head within ten seconds is closed.
-"""
-
-import errno
-import logging
-import os
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from processors.gateway import answers
 from processors.gateway.assets import ASSETS, Asset
 from processors.gateway.half import Half
-from processors.gateway.session import is_ours
 from processors.gateway.sockets import Sockets
 from processors.gateway.state import State
 from processors.runtime.clock import BusClock
-from processors.runtime.errors import SettingsError
-from schemas import codec
+from processors.runtime.http import HEAD_S, HttpServer, adding_headers, errors_as_json, json_answer
 
-__all__ = ["HEAD_S", "Server"]
-
-HEAD_S: Final = 10.0
-"""How long a connection may take to send a request's head, and how long it may then be idle."""
-
-_LINGER_S: Final = 2.0
-_STOP_S: Final = 0.4
+__all__ = ["Server"]
 
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -41,20 +25,6 @@ _HEADERS: Final = {
     "Cache-Control": "no-cache",
 }
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class _BrokenRequests(logging.Filter):
-    """Keeps what a client did wrong out of the log: whoever sends rubbish would fill it with tracebacks."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError)
-
-
-_http_logger = logging.getLogger("ark_pulse.gateway.http")
-_http_logger.addFilter(_BrokenRequests())
-
 
 class Server:
     """The gateway's HTTP server, on one host and port."""
@@ -64,8 +34,8 @@ class Server:
     ) -> None:
         self._state = state
         self._clock = clock
-        app = web.Application(middlewares=[_errors_as_json])
-        app.on_response_prepare.append(_add_headers)
+        app = web.Application(middlewares=[errors_as_json(loopback_only=True)])
+        app.on_response_prepare.append(adding_headers(_HEADERS))
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{name}", self._static)
         app.router.add_get("/status", self._status)
@@ -78,37 +48,18 @@ class Server:
         app.router.add_get("/api/health", self._health)
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)
-        # aiohttp counts its keep-alive time from the connection's start and from each answer's end, until the next
-        # head is complete: it is the deadline for a slow head too. Its default is an hour.
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_http_logger,
-            keepalive_timeout=head_s,
-            lingering_time=_LINGER_S,
-            shutdown_timeout=_STOP_S,
-        )
+        self._server = HttpServer(app, "ARK_HTTP_PORT", head_s=head_s)
 
     async def start(self, host: str, port: int) -> int:
         """Listen on `host` and `port` (0: any free one). Returns the port.
 
         Raises SettingsError: if the address cannot be listened on.
         """
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, backlog=1_024)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            if error.errno == errno.EADDRINUSE:
-                raise SettingsError("ARK_HTTP_PORT", f"{port} on {host} is already in use") from error
-            problem = os.strerror(error.errno).lower() if error.errno else str(error)
-            raise SettingsError("ARK_HTTP_PORT", f"{port} on {host} cannot be listened on: {problem}") from error
-        return int(self._runner.addresses[0][1])
+        return await self._server.start(host, port)
 
     async def stop(self) -> None:
         """Listen no more, and end what is still open. Takes about a second at most."""
-        await self._runner.cleanup()
+        await self._server.stop()
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         return _asset(request, ASSETS["index.html"])
@@ -130,7 +81,7 @@ class Server:
         tag = answers.etag(half.stream, view)
         if _has(request, tag):
             return _unchanged(tag)
-        answer = _json(view.summary)
+        answer = json_answer(view.summary)
         answer.etag = tag
         return answer
 
@@ -138,33 +89,29 @@ class Server:
         try:
             limit, status = answers.read_limit(request.query), answers.read_status(request.query)
         except answers.BadQuery as error:
-            return _json({"error": str(error)}, status=400)
+            return json_answer({"error": str(error)}, status=400)
         mesh = self._state.mesh
         summary = mesh.view(self._clock.now_ms()).summary
         if summary is None:
             return self._nothing_yet()
-        return _json(answers.peers(mesh.shown, summary.peers, limit, status))
+        return json_answer(answers.peers(mesh.shown, summary.peers, limit, status))
 
     async def _sources(self, _request: web.Request) -> web.StreamResponse:
-        return _json(answers.sources(self._state.sources.by_name(), self._clock.now_ms()))
+        return json_answer(answers.sources(self._state.sources.by_name(), self._clock.now_ms()))
 
     async def _health(self, _request: web.Request) -> web.StreamResponse:
-        return _json(answers.health(self._state, self._clock.now_ms()))
+        return json_answer(answers.health(self._state, self._clock.now_ms()))
 
     async def _alive(self, _request: web.Request) -> web.StreamResponse:
-        return _json({"status": "ok"})
+        return json_answer({"status": "ok"})
 
     async def _ready(self, _request: web.Request) -> web.StreamResponse:
         if any(half.summary is not None for half in self._state.halves):
-            return _json({"status": "ready"})
-        return _json({"status": "not ready", "reason": answers.why_nothing(self._state)}, 503)
+            return json_answer({"status": "ready"})
+        return json_answer({"status": "not ready", "reason": answers.why_nothing(self._state)}, 503)
 
     def _nothing_yet(self) -> web.Response:
-        return _json({"error": answers.why_nothing(self._state)}, 503)
-
-
-def _json(body: Any, status: int = 200) -> web.Response:
-    return web.Response(body=codec.encode(body), status=status, content_type="application/json")
+        return json_answer({"error": answers.why_nothing(self._state)}, 503)
 
 
 def _has(request: web.Request, tag: str) -> bool:
@@ -184,24 +131,3 @@ def _asset(request: web.Request, asset: Asset) -> web.Response:
     answer = web.Response(body=asset.body, headers={"Content-Type": asset.content_type})
     answer.etag = asset.etag
     return answer
-
-
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    try:
-        if not is_ours(request.headers.get("Host")):
-            raise web.HTTPForbidden(reason="Host must be this machine's loopback")
-        return await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        answer = _json({"error": error.reason.lower() if error.reason.istitle() else error.reason}, error.status)
-        for name in ("Allow", "Retry-After"):
-            if name in error.headers:
-                answer.headers[name] = error.headers[name]
-        return answer
-
-
-async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    if not isinstance(response, web.WebSocketResponse):
-        response.headers.update(_HEADERS)

@@ -7,8 +7,6 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from processors.runtime.settings import LOOPBACK
-
 __all__ = [
     "EXCESS_PER_S",
     "MAX_MESSAGE",
@@ -16,7 +14,6 @@ __all__ = [
     "Ask",
     "Meter",
     "Pressure",
-    "is_ours",
     "same_origin",
     "understand",
 ]
@@ -95,18 +92,6 @@ class Meter:
             return False
         self._complained = now
         return True
-
-
-def is_ours(host: str | None) -> bool:
-    """Whether a request's Host header names this machine itself.
-
-    Without access tokens only loopback is served; a name of somebody else that leads here is a page that rebinds its
-    own name to reach us.
-    """
-    try:
-        return host is not None and urlsplit(f"//{host}").hostname in LOOPBACK
-    except ValueError:
-        return False
 
 
 def same_origin(origin: str | None, host: str | None) -> bool:

@@ -16,11 +16,12 @@ from processors.gateway.half import Half
 from processors.gateway.legacy_memory import MemoryFrames
 from processors.gateway.legacy_mesh import MeshFrames
 from processors.gateway.mesh import Mesh
-from processors.gateway.server import HEAD_S, Server
+from processors.gateway.server import Server
 from processors.gateway.sockets import Sockets
 from processors.gateway.state import State
 from processors.gateway.tail import Tail
 from processors.runtime.bus import Bus
+from processors.runtime.http import HEAD_S
 from processors.runtime.tasks import end_tasks
 from schemas import codec, streams
 from schemas.metrics import (
