@@ -36,6 +36,7 @@ SHELLS = {
     "processors.collectors.simulator",
     "processors.collectors.sync_reader",
     "processors.collectors.table_reader",
+    "processors.collectors.table_scan",
     "processors.federation.access",
     "processors.federation.discovery",
     "processors.federation.pins",

@@ -9,25 +9,23 @@ a twentieth of a core, beyond a short burst.
 import asyncio
 import contextlib
 import json
-import marshal
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from processors.collectors.code_memory import MAX_ROWS, TABLES, CodeTable, Values, select
-from processors.collectors.code_mirror import Mirror
+from processors.collectors.code_memory import MAX_ROWS, TABLES, CodeTable, Values
 from processors.collectors.database import CHECK_S, Database, Row, TooSlow
 from processors.collectors.duty import ChunkSize, Duty
-from processors.collectors.sweep import FIRST_ROWID, LAST_ROWID, Sweep
+from processors.collectors.sweep import FIRST_ROWID, LAST_ROWID
+from processors.collectors.table_scan import TableScan, progress
 from processors.runtime.change_log import CHANGES, PREFIX, UNIQUE_COLUMNS, triggers, unique_keys
 
 __all__ = ["CodeScanner"]
 
 _SHARE: Final = 0.05
 _BURST_S: Final = 0.25
-_NEWEST: Final = 256
 _LOG_ENTRIES: Final = 256
 _LEAST_ENTRIES: Final = 8
 _LOOK_S: Final = 0.01
@@ -44,63 +42,6 @@ _SPAN: Final = "SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM
 _OURS: Final = f"SELECT name, sql FROM sqlite_master WHERE name GLOB '{PREFIX}*'"  # noqa: S608
 
 
-class _Scan:
-    """What is known of one table, and what is to be read of it next."""
-
-    def __init__(self, table: CodeTable, columns: Collection[str], key: str | None) -> None:
-        self.table = table
-        # Its columns, none if there is no such table, and the one that alone is its primary key.
-        self.columns = frozenset(columns)
-        self.key = key
-        self.select = select(table, columns, key)
-        self.mirror = Mirror(table.weigh)
-        self.sweep = Sweep()
-        self.chunk = ChunkSize()
-        # The rowids between which its rows were when it was first seen; None without any.
-        self.span: Row = (None, None)
-        # When a chunk of it was swept last, loop time: the tables take turns.
-        self.swept_at = 0.0
-        # From where the newest rows are to be read; None while they are known.
-        self.fresh_from: int | None = None
-        # Whether the change log tells its changes.
-        self.captured = False
-        # Whether it has more rows than are counted.
-        self.too_large = False
-        # Why it cannot be read, and when that is tried again, loop time.
-        self.trouble = ""
-        self.retry_at = 0.0
-        # Hash of all its rows, if they were read at once the last time that any was; None otherwise.
-        self.whole: int | None = None
-        # Rows that cannot be read and were told of, at most `_MOST_LETTERS`.
-        self.unreadable: set[int] = set()
-
-    def note_change(self) -> None:
-        if self.captured:
-            return
-        self.sweep.note_change()
-        is_small = self.mirror.count < self.chunk.rows
-        self.fresh_from = FIRST_ROWID if is_small else max(FIRST_ROWID, (self.mirror.top or 0) - _NEWEST)
-
-    def values(self) -> Values:
-        known = self.columns if self.sweep.complete and not self.too_large else ()
-        return self.table.values(self.mirror.totals, self.mirror.distinct, known)
-
-    def replace_range(self, first: int, last: int, rows: Sequence[Row]) -> None:
-        # A table that one chunk holds is read whole at each change of any other: mostly it is as it was.
-        # (Of the bytes of the rows: the hash of a number is the same for -1 and -2.)
-        whole = hash(marshal.dumps(rows, 2)) if (first, last) == (FIRST_ROWID, LAST_ROWID) else None
-        if whole is not None and whole == self.whole:
-            return
-        self.mirror.replace_range(first, last, self.table.read(rows))
-        self.whole = whole
-        if last == LAST_ROWID and not self.mirror.indexed:
-            self.mirror.index()
-
-    def replace_rows(self, ids: Sequence[int], rows: Sequence[Row]) -> None:
-        self.whole = None
-        self.mirror.replace_rows(ids, self.table.read(rows))
-
-
 class CodeScanner:
     """Reads one open database, a piece at a time. Closed by `close`."""
 
@@ -112,7 +53,7 @@ class CodeScanner:
         self._duty = Duty(_SHARE, _BURST_S)
         self._fresh_duty = Duty(_SHARE / 2, _BURST_S / 2)
         # The tables, in the order of `TABLES`; empty before the first look.
-        self._scans: list[_Scan] = []
+        self._scans: list[TableScan] = []
         # Seconds of CPU that comparing took so far.
         self._compared_s = 0.0
         # SQLite's count of changes of the schema; None before the first look.
@@ -163,7 +104,7 @@ class CodeScanner:
                 return f"{scan.table.name} has more than {MAX_ROWS:,} rows"
         scans = self._readable()
         if not all(scan.sweep.complete for scan in scans):
-            return f"first sweep {100 * _progress(scans):.0f} %"
+            return f"first sweep {100 * progress(scans):.0f} %"
         swept = [scan for scan in scans if not scan.captured]
         if not swept:
             return "captured by triggers" if scans else ""
@@ -221,15 +162,15 @@ class CodeScanner:
     def _worked_s(self) -> float:
         return self._database.busy_s + self._compared_s
 
-    def _readable(self) -> list[_Scan]:
+    def _readable(self) -> list[TableScan]:
         """The tables that are there and not too large."""
         return [scan for scan in self._scans if scan.columns and not scan.too_large]
 
-    def _to_sweep(self) -> list[_Scan]:
+    def _to_sweep(self) -> list[TableScan]:
         now = self._time()
         return [scan for scan in self._readable() if scan.sweep.pending and scan.retry_at <= now]
 
-    def _fresh(self) -> list[_Scan]:
+    def _fresh(self) -> list[TableScan]:
         """The tables whose newest rows are to be read."""
         return [
             scan
@@ -258,11 +199,11 @@ class CodeScanner:
         if any(scan.captured for scan in scans):
             await self._find_log_end()
 
-    async def _learn(self, table: CodeTable, ours: Mapping[str, str]) -> _Scan:
+    async def _learn(self, table: CodeTable, ours: Mapping[str, str]) -> TableScan:
         columns = await self._database.columns(table.name)
         primary = await self._database.read("SELECT name FROM pragma_table_info(?) WHERE pk", (table.name,))
         key = _text(primary[0][0]) if len(primary) == 1 else None
-        scan = await asyncio.to_thread(_Scan, table, columns, key)
+        scan = await asyncio.to_thread(TableScan, table, columns, key)
         if columns:
             indexes = await self._database.read(UNIQUE_COLUMNS, (table.name,))
             unique = unique_keys((_text(index), column and _text(column)) for index, column in indexes)
@@ -279,7 +220,7 @@ class CodeScanner:
             # A log without a first entry is not one that we have made.
             scan.captured = scan.captured and self._read_up_to is not None
 
-    async def _sweep_on(self, scan: _Scan) -> None:
+    async def _sweep_on(self, scan: TableScan) -> None:
         """Read the next chunk of a round."""
         scan.swept_at = self._time()
         if scan.sweep.next_rowid == FIRST_ROWID:
@@ -305,7 +246,7 @@ class CodeScanner:
             elif last < LAST_ROWID:
                 scan.fresh_from = last + 1
 
-    async def _read_chunk(self, scan: _Scan, first: int) -> int:
+    async def _read_chunk(self, scan: TableScan, first: int) -> int:
         """Read the next rows from the rowid `first` on; returns up to which one all is known now."""
         await self._let_commit()
         where = "WHERE rowid >= ? ORDER BY rowid LIMIT ?"
@@ -325,7 +266,7 @@ class CodeScanner:
                 await self._check_size(scan)
                 return int(last)
 
-    async def _skip_row(self, scan: _Scan, first: int) -> int:
+    async def _skip_row(self, scan: TableScan, first: int) -> int:
         """The next row cannot be read: it counts as nothing."""
         found = await self._database.read(f"SELECT rowid FROM {scan.table.name} WHERE rowid >= ? LIMIT 1", (first,))  # noqa: S608
         last = found[0][0] if found else LAST_ROWID
@@ -334,12 +275,12 @@ class CodeScanner:
         await self._compare(scan.replace_range, first, last, [])
         return int(last)
 
-    def _tell_unreadable(self, scan: _Scan, rowid: int) -> None:
+    def _tell_unreadable(self, scan: TableScan, rowid: int) -> None:
         if rowid not in scan.unreadable and len(scan.unreadable) < _MOST_LETTERS:
             scan.unreadable.add(rowid)
             self.letters.append(f"row {rowid} of {scan.table.name} is too big")
 
-    async def _check_size(self, scan: _Scan) -> None:
+    async def _check_size(self, scan: TableScan) -> None:
         if scan.mirror.count > MAX_ROWS:
             scan.too_large = True
             await asyncio.to_thread(scan.mirror.close)
@@ -372,7 +313,7 @@ class CodeScanner:
         self._read_up_to = entries[-1]
         self._log_due = len(entries) == limit
 
-    async def _read_rows(self, scan: _Scan, ids: Sequence[int]) -> None:
+    async def _read_rows(self, scan: TableScan, ids: Sequence[int]) -> None:
         """Read the rows `ids`, those that are there."""
         while ids:
             limit = scan.chunk.rows
@@ -392,7 +333,7 @@ class CodeScanner:
             await self._compare(scan.replace_rows, chosen, rows)
             ids = ids[limit:]
 
-    async def _select(self, scan: _Scan, where: str, parameters: Sequence[object]) -> list[Row]:
+    async def _select(self, scan: TableScan, where: str, parameters: Sequence[object]) -> list[Row]:
         rows = await self._database.read(f"{scan.select} {where}", parameters)
         scan.chunk.took(self._database.took_s, len(rows))
         return rows
@@ -408,7 +349,7 @@ class CodeScanner:
             await self._database.wait(_COMMIT_LOOK_S)
 
     @contextlib.contextmanager
-    def _contained(self, scan: _Scan) -> Iterator[None]:
+    def _contained(self, scan: TableScan) -> Iterator[None]:
         """A damaged table does not keep the others from being read: it is tried again later, from where it failed."""
         try:
             yield
@@ -439,14 +380,3 @@ def _is_in_use(journal: Path) -> bool:
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "replace")
-
-
-def _progress(scans: Sequence[_Scan]) -> float:
-    """How much of the first sweep is done, from 0 to 1, if the rows lie evenly."""
-    done = total = 0
-    for scan in scans:
-        first, last = scan.span
-        rows = 0 if first is None or last is None else last - first + 1
-        total += rows
-        done += rows if scan.sweep.complete else max(0, min(rows, scan.sweep.next_rowid - (first or 0)))
-    return done / total if total else 0.0

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.collectors import code_scanner, duty
+from processors.collectors import code_scanner, duty, table_scan
 from processors.collectors.code_memory import Values
 from processors.collectors.code_scanner import CodeScanner
 from processors.collectors.database import MAX_VALUE_BYTES, Database
@@ -76,7 +76,7 @@ def pieces_of(rows: int, newest: int) -> Any:
     """No rest between pieces, and few rows a piece, so that small tables are read like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(code_scanner, "_SHARE", 1e9)
-        patch.setattr(code_scanner, "_NEWEST", newest)
+        patch.setattr(table_scan, "_NEWEST", newest)
         patch.setattr(duty, "_FIRST_ROWS", rows)
         patch.setattr(duty, "_MOST_ROWS", rows)
         yield

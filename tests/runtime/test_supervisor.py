@@ -41,7 +41,9 @@ def test_a_quote_without_its_end_is_refused(tmp_path: Path) -> None:
 
 def test_our_procfile_has_one_line_a_stage_in_the_order_of_the_flow() -> None:
     programs = read_procfile(DEFAULT_PROCFILE, {})
-    assert [program.argv for program in programs] == [("ark-pulse", "run", stage) for stage in STAGES]
+    # The federation service is started by hand so far.
+    stages = [stage for stage in STAGES if stage != "federation"]
+    assert [program.argv for program in programs] == [("ark-pulse", "run", stage) for stage in stages]
 
 
 def test_workers_find_the_running_python_first() -> None:
