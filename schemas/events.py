@@ -27,6 +27,7 @@ __all__ = [
     "Rejected",
     "SyncIn",
     "SyncOut",
+    "subject",
 ]
 
 MAX_ID: Final = 256
@@ -162,3 +163,16 @@ class Rejected(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
 Event: TypeAlias = (
     Heartbeat | PeerGone | SyncOut | SyncIn | NodeSeen | ReasoningSession | ReasoningStage | CodeState | Rejected
 )
+
+
+def subject(event: Event) -> str:
+    """The id of the peer or node that an event is about; of rejected input its collector. It chooses the partition."""
+    match event:
+        case Heartbeat() | PeerGone() | SyncIn():
+            return event.peer
+        case SyncOut():
+            return event.sender
+        case Rejected():
+            return event.collector
+        case _:
+            return event.node

@@ -29,6 +29,7 @@ from schemas.events import (
     Rejected,
     SyncIn,
     SyncOut,
+    subject,
 )
 from schemas.metrics import DeadLetter, FederationPartial, Origin, Partial, SyncRecord
 from schemas.positions import entry_id
@@ -84,19 +85,6 @@ class Commit:
 
 _decode_totals = msgspec.json.Decoder(_Totals).decode
 _decode_row = msgspec.json.Decoder(list[int]).decode
-
-
-def _about(event: Event) -> str:
-    """The id whose partition an event belongs into; empty if any will do."""
-    match event:
-        case Heartbeat() | PeerGone() | SyncIn():
-            return event.peer
-        case SyncOut():
-            return event.sender
-        case Rejected():
-            return ""
-        case _:
-            return event.node
 
 
 class Partition:
@@ -195,8 +183,8 @@ class Partition:
         if ts > arrived + _MAX_FUTURE_MS:
             ts = arrived
             self._totals.future += 1
-        about = _about(event)
-        if about and self.name != SIMULATED and (home := partition_of(about, self._count)) != self.name:
+        home = self._home_of(event)
+        if home != self.name:
             # Counted here it would make a second peer, or a second node, of the same id.
             self._reject(ts, "aggregator", f"belongs into partition {home}", codec.encode(event))
             return
@@ -220,6 +208,12 @@ class Partition:
                     self._feed.append(("memory", codec.encode(record)))
             case Rejected():
                 self._reject(ts, event.collector, event.reason, event.excerpt.encode("utf-8", "replace"))
+
+    def _home_of(self, event: Event) -> str:
+        """The partition that an event belongs into; rejected input is at home anywhere."""
+        if self.name == SIMULATED or isinstance(event, Rejected):
+            return self.name
+        return partition_of(subject(event), self._count)
 
     def _record(self, event: SyncOut, ts: int) -> SyncRecord:
         return SyncRecord(

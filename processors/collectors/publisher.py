@@ -13,19 +13,7 @@ from redis.exceptions import OutOfMemoryError
 
 from processors.runtime.bus import Bus, Script
 from schemas import codec, streams
-from schemas.events import (
-    MAX_BATCH_EVENTS,
-    CodeState,
-    Event,
-    Heartbeat,
-    NodeSeen,
-    PeerGone,
-    ReasoningSession,
-    ReasoningStage,
-    Rejected,
-    SyncIn,
-    SyncOut,
-)
+from schemas.events import MAX_BATCH_EVENTS, Event, subject
 
 __all__ = ["BusFull", "CursorConflict", "Publisher", "SourceBatch", "route"]
 
@@ -46,15 +34,7 @@ class BusFull(Exception):
 
 def route(event: Event, count: int) -> str:
     """The live partition of an event, by the id it is about; rejected input goes to its collector's partition."""
-    match event:
-        case NodeSeen() | ReasoningSession() | ReasoningStage() | CodeState():
-            return streams.partition_of(event.node, count)
-        case Heartbeat() | PeerGone() | SyncIn():
-            return streams.partition_of(event.peer, count)
-        case SyncOut():
-            return streams.partition_of(event.sender, count)
-        case Rejected():
-            return streams.partition_of(event.collector, count)
+    return streams.partition_of(subject(event), count)
 
 
 @dataclass(slots=True)
