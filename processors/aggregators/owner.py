@@ -1,20 +1,33 @@
-"""The owner: acquires duties, keeps their leases, and takes them up again when they are lost.
+"""The owner: acquires its share of the duties, keeps their leases, and takes them up again when they are lost.
 
 A duty is whatever one process at a time may do: work a partition, or write a merged stream. Leases are renewed beside
-all else, so that a duty that takes long to start or to stop costs no other its lease.
+all else, so that a duty that takes long to start or to stop costs no other its lease. With each renewal the aggregators
+hear of each other; who has more than its share gives the rest back, and who has less takes up what is free.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
-from processors.aggregators.ownership import LEASE_MS, RENEW_MS, Grant, acquire, new_owner, release, renew
+from processors.aggregators.ownership import (
+    LEASE_MS,
+    RENEW_MS,
+    Grant,
+    acquire,
+    free,
+    join,
+    leave,
+    new_owner,
+    release,
+    renew,
+)
+from processors.aggregators.shares import quota, surplus
 from processors.runtime.bus import Bus
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
 from processors.runtime.tasks import end_tasks
 
-__all__ = ["Duty", "own"]
+__all__ = ["Duty", "Makers", "own"]
 
 _RETRY_S: Final = 0.05
 _MOST_RETRY_S: Final = 5.0
@@ -32,14 +45,22 @@ class Duty(Protocol):
         """End; what was begun is finished or given up within a second or two."""
 
 
+Makers: TypeAlias = Mapping[str, Callable[[], Duty]]
+"""What makes each duty afresh, by the meta key that holds its lease."""
+
+
 class _Held:
     """Duties at work, by the key of their lease."""
 
     def __init__(self) -> None:
+        self.owner = new_owner()
+        # All aggregators that run, as heard with the last renewal.
+        self.members: list[str] = []
         self.tokens: dict[str, str] = {}
         self.duties: dict[str, Duty] = {}
-        # Keys that were lost and not dropped yet, with the reason; `wakes` is set with each.
+        # Keys that were lost and not dropped yet, with the reason.
         self.lost: dict[str, str] = {}
+        # Set with each loss, and when others come or go.
         self.wakes = asyncio.Event()
 
     def lose(self, key: str, token: str, why: str) -> None:
@@ -48,13 +69,19 @@ class _Held:
             self.lost[key] = why
             self.wakes.set()
 
+    def meet(self, members: list[str]) -> None:
+        """Note who runs."""
+        if members != self.members:
+            self.members = members
+            self.wakes.set()
 
-async def own(bus: Bus, make: Mapping[str, Callable[[], Duty]], stop: asyncio.Event) -> None:
-    """Hold every duty that can be had until `stop`, then give them back.
 
-    `make` makes each of them afresh, by the meta key that holds its lease. Cancellation: leases run out by themselves.
+async def own(bus: Bus, groups: Sequence[Makers], stop: asyncio.Event) -> None:
+    """Hold our share of each group of duties until `stop`, then give them back.
+
+    Cancellation: leases run out by themselves.
     """
-    owner, held = new_owner(), _Held()
+    held = _Held()
     renewing = asyncio.create_task(_keep_renewing(bus, held))
     bus.guard(renewing)
     stopping = asyncio.create_task(stop.wait())
@@ -62,7 +89,7 @@ async def own(bus: Bus, make: Mapping[str, Callable[[], Duty]], stop: asyncio.Ev
     try:
         while not stop.is_set():
             held.wakes.clear()
-            failed, complete = await _round(bus, owner, make, held)
+            failed, complete = await _round(bus, groups, held)
             failures = failures + 1 if failed else 0
             if failed:
                 # What the server refuses would be lost again at once: it is taken up again ever more slowly.
@@ -78,6 +105,7 @@ async def own(bus: Bus, make: Mapping[str, Callable[[], Duty]], stop: asyncio.Ev
         await _drop(held, list(held.duties))
     try:
         await release(bus, tokens)
+        await leave(bus, held.owner)
     except BUS_FAILURES as error:
         _logger.info("leases could not be given back, they end in %d ms: %s", LEASE_MS, error)
 
@@ -89,6 +117,7 @@ async def _keep_renewing(bus: Bus, held: _Held) -> None:
         tokens = dict(held.tokens)
         try:
             lost = await renew(bus, tokens)
+            held.meet(await join(bus, held.owner))
         except BUS_FAILURES as error:
             _logger.debug("leases are not renewed: %s", error)
             continue
@@ -96,28 +125,53 @@ async def _keep_renewing(bus: Bus, held: _Held) -> None:
             held.lose(key, tokens[key], "another owner, or the bus was wiped")
 
 
-async def _round(bus: Bus, owner: str, make: Mapping[str, Callable[[], Duty]], held: _Held) -> tuple[bool, bool]:
-    """Drop what is lost, take up what is free. Returns whether something failed, and whether everything is held."""
+async def _round(bus: Bus, groups: Sequence[Makers], held: _Held) -> tuple[bool, bool]:
+    """Drop what is lost, give back what is too much, take up what is free of our share.
+
+    Returns whether something failed, and whether all of our share is held.
+    """
     lost, held.lost = held.lost, {}
     if lost:
         reasons = "; ".join(sorted({why[:200] for why in lost.values()})[:3])
-        _logger.warning("lost %d of %d duties: %s", len(lost), len(make), reasons)
+        _logger.warning("lost %d of %d duties: %s", len(lost), sum(map(len, groups)), reasons)
     await _drop(held, list(lost))
-    missing = [key for key in make if key not in held.duties]
-    if not missing:
-        return bool(lost), True
     try:
-        grants = await acquire(bus, missing, owner)
+        if not held.members:
+            held.meet(await join(bus, held.owner))
+        complete = all([await _share(bus, make, held) for make in groups])
     except BUS_FAILURES as error:
         _logger.warning("no duty can be taken up: %s", str(error)[:200] or type(error).__name__)
         return True, False
-    taken = {key: grant for key, grant in zip(missing, grants, strict=True) if grant is not None}
-    for key, grant in taken.items():
-        held.duties[key], held.tokens[key] = make[key](), grant.token
+    return bool(lost), complete
+
+
+async def _share(bus: Bus, make: Makers, held: _Held) -> bool:
+    """Have our share of one group. Returns whether we have it. Raises redis-py's errors."""
+    mine = quota(len(make), held.owner, held.members)
+    ours = [key for key in held.duties if key in make]
+    await _give_back(bus, held, surplus(ours, mine))
+    wanted = mine - len(ours)
+    if wanted <= 0:
+        return True
+    keys = (await free(bus, [key for key in make if key not in held.duties]))[:wanted]
+    taken: dict[str, Grant] = {}
+    for key, grant in zip(keys, await acquire(bus, keys, held.owner) if keys else (), strict=True):
+        if grant is not None:
+            taken[key] = grant
+            held.duties[key], held.tokens[key] = make[key](), grant.token
     await asyncio.gather(*(_start(held, key, grant) for key, grant in taken.items()))
     if taken:
         _logger.info("took up %d of %d duties", len(taken), len(make))
-    return bool(lost), len(taken) == len(missing)
+    return len(taken) == wanted
+
+
+async def _give_back(bus: Bus, held: _Held, keys: Sequence[str]) -> None:
+    """Stop duties for others to take up. Raises redis-py's errors."""
+    if keys:
+        tokens = {key: held.tokens[key] for key in keys}
+        await _drop(held, keys)
+        await release(bus, tokens)
+        _logger.info("gave back %d duties", len(keys))
 
 
 async def _start(held: _Held, key: str, grant: Grant) -> None:

@@ -5,13 +5,28 @@ one that is not the newest writes nothing, however late it arrives. Idempotency:
 a newer token.
 """
 
+import os
+import platform
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from processors.runtime.bus import Bus, Script
+from schemas import streams
 
-__all__ = ["LEASE_MS", "RENEW_MS", "Fenced", "Grant", "acquire", "new_owner", "release", "renew"]
+__all__ = [
+    "LEASE_MS",
+    "RENEW_MS",
+    "Fenced",
+    "Grant",
+    "acquire",
+    "free",
+    "join",
+    "leave",
+    "new_owner",
+    "release",
+    "renew",
+]
 
 LEASE_MS: Final = 1_000
 """How long a lease lasts without being renewed."""
@@ -19,7 +34,11 @@ LEASE_MS: Final = 1_000
 RENEW_MS: Final = 400
 """How often it is renewed: one renewal may be lost."""
 
+_GONE_MS: Final = 1_200
+"""An aggregator that was not heard of for so long has no share: a little longer than its leases last."""
+
 _ACQUIRE: Final = Script("acquire")
+_JOIN: Final = Script("join")
 _RENEW: Final = Script("renew")
 
 
@@ -38,8 +57,30 @@ class Grant(NamedTuple):
 
 
 def new_owner() -> str:
-    """A random name for a process as an owner."""
-    return secrets.token_hex(6)
+    """A name for this process as an owner: machine, process id, and a random part that no other has."""
+    return f"{platform.node()[:64]}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
+async def join(bus: Bus, owner: str) -> list[str]:
+    """Say that `owner` runs. Returns all that run. Raises redis-py's errors."""
+    server_ms, *members = await _JOIN.run(bus.client, [streams.AGGREGATORS], [owner, _GONE_MS])
+    bus.clock.sync(server_ms)
+    return [member.decode("utf-8", "replace") for member in members]
+
+
+async def leave(bus: Bus, owner: str) -> None:
+    """Say that `owner` ends: the others need not wait. Raises redis-py's errors."""
+    await _JOIN.run(bus.client, [streams.AGGREGATORS], [owner, 0])
+
+
+async def free(bus: Bus, keys: Sequence[str]) -> list[str]:
+    """Those of the meta keys whose lease is over, by our clock. Raises redis-py's errors."""
+    async with bus.client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.hget(key, "lease_until")
+        answers = await pipe.execute()
+    now = bus.clock.now_ms()
+    return [key for key, until in zip(keys, answers, strict=True) if until is None or int(until) <= now]
 
 
 async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | None]:

@@ -1,12 +1,11 @@
 """The aggregators' process: every partition, the mergers, and the gatherers, as far as their leases can be had."""
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 
 from processors.aggregators.gatherer import Gatherer
 from processors.aggregators.merger import FEDERATION, MEMORY, Merger
-from processors.aggregators.owner import Duty, own
+from processors.aggregators.owner import Makers, own
 from processors.aggregators.runner import PartitionRunner
 from processors.runtime.bus import Bus
 from processors.runtime.settings import Settings
@@ -22,16 +21,17 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
     await own(bus, _duties(bus, settings), stop)
 
 
-def _duties(bus: Bus, settings: Settings) -> dict[str, Callable[[], Duty]]:
+def _duties(bus: Bus, settings: Settings) -> tuple[Makers, Makers]:
+    """The partitions, and the writers of merged streams: each kind is shared evenly by itself."""
     names = [*streams.live_partitions(settings.ark_partitions), streams.SIMULATED]
     retention_ms = settings.ark_retention
     feeds = {streams.feed_key(name): name for name in names}
     letters = {streams.dead_key(name): name for name in names}
-    return {
-        **{
-            streams.meta_key(name): partial(PartitionRunner, bus, name, settings.ark_partitions, retention_ms)
-            for name in names
-        },
+    partitions: Makers = {
+        streams.meta_key(name): partial(PartitionRunner, bus, name, settings.ark_partitions, retention_ms)
+        for name in names
+    }
+    writers: Makers = {
         **{
             streams.writer_key(half.stream): partial(Merger, bus, half, names, retention_ms)
             for half in (FEDERATION, MEMORY)
@@ -46,3 +46,4 @@ def _duties(bus: Bus, settings: Settings) -> dict[str, Callable[[], Duty]]:
             Gatherer, bus, streams.DEAD, "dead", letters, retention_ms=_DEAD_RETENTION_MS, most=10_000
         ),
     }
+    return partitions, writers
