@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 __all__ = [
+    "AGGREGATORS",
     "DEAD",
     "FEDERATION_PINS",
     "FEED_MEMORY",
@@ -25,6 +26,7 @@ __all__ = [
     "dead_key",
     "events_key",
     "feed_key",
+    "lease_key",
     "live_partitions",
     "meta_key",
     "parked_key",
@@ -41,6 +43,9 @@ SIMULATED: Final = "sim"
 
 PARTITIONS: Final = "ark:partitions"
 """String: the number of live partitions of this bus, fixed for its life."""
+
+AGGREGATORS: Final = "ark:aggregators"
+"""Sorted set of the aggregators that run, by when they were last heard of (server ms)."""
 
 METRICS_FEDERATION: Final = "ark:metrics:federation"
 METRICS_MEMORY: Final = "ark:metrics:memory"
@@ -88,12 +93,28 @@ STREAMS: Final = (
         "one field a key of the source",
     ),
     StreamSpec(
+        "ark:collector:<collector>",
+        "string",
+        "which collector works a source, while others stand by",
+        "collectors",
+        "collectors",
+        "one a source, 15 s",
+    ),
+    StreamSpec(
         "ark:{p}:meta",
         "hash",
         "epoch, commit number, position, lease, fencing token",
         "aggregators",
         "aggregators, gateway",
         "ten fields",
+    ),
+    StreamSpec(
+        AGGREGATORS,
+        "sorted set",
+        "the aggregators that run, which share the partitions",
+        "aggregators",
+        "aggregators, operators",
+        "one a process, 1.2 s",
     ),
     StreamSpec("ark:{p}:state", "hash", "the aggregator's state", "aggregators", "aggregators", "one field a key"),
     StreamSpec("ark:{p}:peers", "hash", "current roster", "aggregators", "gateway, any client", "one field a peer"),
@@ -226,6 +247,11 @@ parked_key: Final = _of_partition("parked")
 def published_key(partition: str, collector: str) -> str:
     """Hash of digests of the last published value per key of a collector's source."""
     return f"ark:{{{partition}}}:published:{collector}"
+
+
+def lease_key(collector: str) -> str:
+    """String with a time to live: who works a collector's source."""
+    return f"ark:collector:{collector}"
 
 
 def writer_key(stream: str) -> str:
