@@ -6,11 +6,9 @@ replaced it is known completely.
 """
 
 import asyncio
-import random
 from pathlib import Path
 from typing import Any, Final, cast
 
-from processors.collectors.backoff import Backoff
 from processors.collectors.code_memory import COLLECTOR, Values
 from processors.collectors.code_scanner import CodeScanner
 from processors.collectors.database import Database, keep_reading
@@ -22,7 +20,6 @@ from schemas.events import CodeState, Event, NodeSeen, Rejected
 
 __all__ = ["CodeCollector"]
 
-_VERIFY_S: Final = 5.0
 _SEEN_S: Final = 60.0
 
 
@@ -35,7 +32,6 @@ class CodeCollector:
         self._clock = bus.clock
         self._status = status
         self._delivery = Delivery(bus, f"{COLLECTOR}:{node}", [partition], status)
-        self._backoff = Backoff(random.random)
         # Whether the cursor was read.
         self._resumed = False
         # What is published; None while the bus holds nothing of this process.
@@ -44,13 +40,13 @@ class CodeCollector:
         self._outdated = False
         # When all was last known that was committed, ms; 0 before the first piece was read.
         self._known_at = 0
-        # Loop times, seconds: when the bus is to be asked next, and the node to be told as seen.
-        self._verify_at = 0.0
+        # Loop time, seconds, when the node is to be told as seen.
         self._seen_at = 0.0
 
     async def run(self) -> None:
         """Collect until cancelled. Cancellation: a state may be published or not; the next start publishes it again."""
-        await keep_reading(self._path, self._follow, status=self._status, clock=self._clock)
+        async with self._delivery.held():
+            await keep_reading(self._path, self._follow, status=self._status, clock=self._clock)
 
     async def _follow(self, database: Database) -> None:
         self._outdated = self._published is not None
@@ -59,13 +55,10 @@ class CodeCollector:
             while True:
                 try:
                     await self._turn(scanner)
-                    self._backoff.reset()
                     await scanner.rest()
                 except CursorConflict as conflict:
-                    # What the bus shows is not what the source holds until it is published again.
-                    self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
                     self._resumed, self._published = False, None
-                    await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
+                    await self._delivery.begin_again(conflict)
         finally:
             await scanner.close()
 
@@ -85,13 +78,11 @@ class CodeCollector:
         if trouble:
             self._status.failed(self._clock.now_ms(), trouble)
         else:
-            self._status.answered(self._known_at)
+            await self._delivery.confirm(self._known_at)
 
     async def _publish(self, scanner: CodeScanner) -> None:
+        await self._delivery.check()
         now = asyncio.get_running_loop().time()
-        if now >= self._verify_at:
-            await self._delivery.verify()
-            self._verify_at = now + _VERIFY_S
         values = self._news(scanner)
         events = self._events(scanner, values, seen=now >= self._seen_at)
         if not events:

@@ -6,7 +6,6 @@ beginning. What is older only fills the lists of the newest.
 """
 
 import asyncio
-import random
 import sqlite3
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from processors.collectors.backoff import Backoff
 from processors.collectors.batching import cut
 from processors.collectors.database import Database, keep_reading
 from processors.collectors.delivery import Delivery
@@ -54,7 +52,6 @@ _READ_BACK_MS: Final = 3_600_000
 _READ_BACK_ROWS: Final = 50_000
 _PAIRED_ROWS: Final = 1_000
 _MARKED_ROWS: Final = 100
-_VERIFY_S: Final = 5.0
 _SEEN_S: Final = 60.0
 
 _logger = get_logger("collectors")
@@ -71,7 +68,6 @@ class ReasoningCollector:
         self._clock = bus.clock
         self._status = status
         self._delivery = Delivery(bus, f"{COLLECTOR}:{node}", [partition], status)
-        self._backoff = Backoff(random.random)
         # The tables of the file that is open.
         self._sessions: TableReader[SessionRow]
         self._stages: TableReader[StageRow]
@@ -81,15 +77,15 @@ class ReasoningCollector:
         self._failure: sqlite3.DatabaseError | None = None
         # The stages up to the cursor.
         self._pairs = StagePairs()
-        # Loop times, seconds: when the bus is to be asked next, and the node to be told as seen.
-        self._verify_at = 0.0
+        # Loop time, seconds, when the node is to be told as seen.
         self._seen_at = 0.0
         # Times that the file was an older copy of itself, and it was not sure what of it had been told.
         self.ambiguous = 0
 
     async def run(self) -> None:
         """Collect until cancelled. Cancellation: the next start finds out whether a batch was published."""
-        await keep_reading(self._path, self._follow, status=self._status, clock=self._clock)
+        async with self._delivery.held():
+            await keep_reading(self._path, self._follow, status=self._status, clock=self._clock)
 
     async def _follow(self, database: Database) -> None:
         self._sessions, self._stages = TableReader(database, _SESSIONS), TableReader(database, _STAGES)
@@ -100,15 +96,12 @@ class ReasoningCollector:
                 if changed:
                     await self._catch_up(database)
                 await self._tell_seen()
-                self._status.answered(self._clock.now_ms())
-                self._backoff.reset()
+                await self._delivery.confirm()
                 if not changed:
                     await database.wait()
             except CursorConflict as conflict:
-                # What the bus shows is not what the source holds until it is published again.
-                self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
                 self._cursor = None
-                await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
+                await self._delivery.begin_again(conflict)
 
     async def _catch_up(self, database: Database) -> None:
         """Publish what was committed since, from both tables."""
@@ -188,12 +181,9 @@ class ReasoningCollector:
         return signed
 
     async def _tell_seen(self) -> None:
-        """Check that the bus holds what was published, and tell that the database answers, both now and then."""
+        """Tell now and then that the database answers."""
         assert self._cursor is not None, "it is resumed first"
         now = asyncio.get_running_loop().time()
-        if now >= self._verify_at:
-            await self._delivery.verify()
-            self._verify_at = now + _VERIFY_S
         if now >= self._seen_at:
             self._cursor = await self._send(self._cursor, [self._seen(self._cursor.since)])
             self._seen_at = now + _SEEN_S

@@ -7,7 +7,7 @@ newest state of each source is kept. Ordering: that of the changes of one source
 import asyncio
 import contextlib
 import random
-from typing import Final
+from typing import Final, cast
 
 from processors.collectors.backoff import Backoff
 from processors.collectors.status import Group, SourceStatus
@@ -48,7 +48,8 @@ class Reporter:
 
     def _note(self, status: SourceStatus) -> None:
         level = _logger.warning if status.state == "stale" else _logger.info
-        level("%s is %s%s", status.collector, status.state, f": {status.reason}" if status.reason else "")
+        reason = f": {status.reason}" if status.reason else ""
+        level("%s is %s%s", status.collector, status.state or "standing by", reason)
         self._pending.add(status.collector)
         self._wake.set()
 
@@ -80,13 +81,16 @@ class Reporter:
     async def _write(self, *, everything: bool) -> bool:
         """Write the states that changed, or all of them. Returns whether the bus took them."""
         self._wake.clear()
-        chosen = {status.collector for status in self._sources} if everything else set(self._pending)
-        reports = [report for status in self._sources if status.collector in chosen and (report := status.report())]
-        if not reports:
-            return True
-        now = self._bus.clock.now_ms()
-        self._pending -= chosen
+        chosen: set[str] = set()
         try:
+            if everything:
+                await self._note_losses()
+            chosen = {status.collector for status in self._sources} if everything else set(self._pending)
+            reports = [report for status in self._sources if status.collector in chosen and (report := status.report())]
+            if not reports:
+                return True
+            now = self._bus.clock.now_ms()
+            self._pending -= chosen
             async with self._bus.client.pipeline(transaction=False) as pipe:
                 for report in reports:
                     fields = codec.entry_fields("source", now, codec.encode(report))
@@ -98,3 +102,19 @@ class Reporter:
             _logger.debug("%s is not written: %s", streams.SOURCES, error)
             return False
         return True
+
+    async def _note_losses(self) -> None:
+        """Doubt the live sources whose cursors are gone: a wiped bus says nothing by itself.
+
+        Raises redis-py's errors.
+        """
+        live = [status for status in self._sources if status.state == "live" and status.published_at is not None]
+        async with self._bus.client.pipeline(transaction=False) as pipe:
+            for status in live:
+                pipe.hexists(*cast("tuple[str, str]", status.published_at))
+            answers = await pipe.execute() if live else []
+        lost = [status for status, there in zip(live, answers, strict=True) if not there]
+        if lost:
+            await self._bus.claim()
+        for status in lost:
+            status.lost(self._bus.clock.now_ms())

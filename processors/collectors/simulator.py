@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from processors.collectors.activation import Activation, Half
-from processors.collectors.backoff import Backoff
 from processors.collectors.delivery import Delivery, until_bus_answers
 from processors.collectors.publisher import CursorConflict, SourceBatch
 from processors.collectors.status import SourceStatus
@@ -66,7 +65,6 @@ class Simulator:
         self._delivery = Delivery(bus, status.collector, [streams.SIMULATED], status)
         self._activation = Activation(half, mode, ever_live=ever_live, started=bus.clock.now_ms())
         self._random = random.Random(seed).random  # noqa: S311  - a half that can be repeated, not a secret
-        self._backoff = Backoff(random.random)
         # None while nothing is simulated.
         self._simulation: SimulatedHalf | None = None
         # Set when a source said something.
@@ -77,16 +75,19 @@ class Simulator:
         after = await until_bus_answers(self._status.collector, self._newest)
         following = await self._bus.subscribe(streams.SOURCES, after, self._hear)
         try:
-            while True:
-                try:
-                    await self._turn()
-                    await self._wait()
-                except CursorConflict as conflict:
-                    _logger.warning("%s: beginning again: %s", self._status.collector, conflict)
-                    self._simulation = None
-                    await asyncio.sleep(self._backoff.next_s())  # two simulators must not take turns at full speed
+            async with self._delivery.held():
+                await self._follow()
         finally:
             await following.stop()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._turn()
+                await self._wait()
+            except CursorConflict as conflict:
+                self._simulation = None
+                await self._delivery.begin_again(conflict)
 
     async def _newest(self) -> str:
         newest = await self._bus.newest(streams.SOURCES)
@@ -110,10 +111,10 @@ class Simulator:
         if self._simulation is None:
             await self._delivery.resume()
             self._simulation = self._make(self._random, now)
+        await self._delivery.check()
         events = self._simulation.step(now)
         if events:
             await self._delivery.send(SourceBatch(self._delivery.signature(), events))
-            self._backoff.reset()
         self._status.simulating(now)
 
     async def _wait(self) -> None:

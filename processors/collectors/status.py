@@ -8,7 +8,7 @@ from schemas.metrics import SourceState
 __all__ = ["Group", "SourceStatus", "State"]
 
 State: TypeAlias = Literal["live", "stale", "simulated", "down"]
-Group: TypeAlias = Literal["peers", "sync", "reasoning", "code", "federation", "memory"]
+Group: TypeAlias = Literal["peers", "sync", "discovery", "reasoning", "code", "federation", "memory"]
 
 
 class SourceStatus:
@@ -28,10 +28,11 @@ class SourceStatus:
     ) -> None:
         self.collector = collector
         self._group: Group = group
-        self._node = node
+        self.node = node
         self._changed = changed
         self._lived = lived
-        # None before the first verdict: whoever connects is neither live nor down yet.
+        # None before the first verdict: whoever connects is neither live nor down yet. None too while another
+        # collector of our node works it.
         self.state: State | None = None
         # Since when it is in this state, ms.
         self._since = 0
@@ -41,6 +42,12 @@ class SourceStatus:
         self.reason = ""
         # How it keeps up, a short clause for people. Only the heartbeats tell of its changes.
         self.detail = ""
+        # Hash and field of a cursor that the bus holds while it holds what was published; None before there is one.
+        self.published_at: tuple[str, str] | None = None
+        # Whether the bus was seen to have lost it: then it must be compared before the source is live again.
+        self.doubted = False
+        # Whether another collector works this source, and this one waits.
+        self._standing_by = False
         # Events published, and inputs rejected, by this process.
         self.published = 0
         self.rejected = 0
@@ -55,6 +62,21 @@ class SourceStatus:
         """The source does not answer."""
         self._become("stale" if self._lived else "down", now, reason)
 
+    def lost(self, now: int) -> None:
+        """The bus lost what was published of it."""
+        self.doubted = True
+        self.failed(now, "the bus was wiped: publishing again")
+
+    def standing_by(self, now: int, other: str) -> None:
+        """The collector of the node `other` works this source. Of our own node it speaks for it in our place."""
+        reason = f"the collector of {other} works this source"
+        if other != self.node:
+            self._become("down", now, reason)
+        elif not self._standing_by:
+            self.state, self.reason = None, reason
+            self._changed(self)
+        self._standing_by = True
+
     def simulating(self, now: int) -> None:
         """It makes values up."""
         self._as_of = now
@@ -65,7 +87,9 @@ class SourceStatus:
         self._become("down", now, reason)
 
     def stopped(self, now: int) -> None:
-        """The process ends in order. What never was live keeps the reason for it."""
+        """The process ends in order. What never was live keeps the reason for it; who stood by has nothing to say."""
+        if self._standing_by:
+            return
         if self.state == "simulated" or self._group in {"federation", "memory"}:
             self._become("down", now, "stopped")
         elif self._lived:
@@ -74,11 +98,11 @@ class SourceStatus:
             self._become("down", now, self.reason or "collector stopped")
 
     def report(self) -> SourceState | None:
-        """The state as it goes onto the bus; None before the first verdict."""
+        """The state as it goes onto the bus; None before the first verdict, and while another speaks for it."""
         if self.state is None:
             return None
         return SourceState(
-            node=self._node,
+            node=self.node,
             collector=self.collector,
             group=self._group,
             state=self.state,
@@ -91,6 +115,7 @@ class SourceStatus:
         )
 
     def _become(self, state: State, now: int, reason: str) -> None:
+        self._standing_by = False
         if (state, reason) == (self.state, self.reason):
             return
         if state != self.state:

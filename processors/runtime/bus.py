@@ -133,6 +133,8 @@ class Bus:
     def __init__(self, url: str) -> None:
         self.clock = BusClock()
         self.url = url
+        # How many live partitions it has, as we are configured; 0 before it is opened.
+        self._partitions = 0
         # Set when a handler raised what nobody expected; the process then ends with that error.
         self.failure: asyncio.Future[None] | None = None
         middleware = _fatal_middleware(self._fail)
@@ -192,12 +194,20 @@ class Bus:
             problem = f"leads to a server whose maxmemory-policy is {info['maxmemory_policy']}, noeviction is needed"
             raise SettingsError("ARK_BUS_URL", problem)
         await self.sync_clock()
-        # Asked first: a full server refuses to set it, and must not keep out those who would make room.
-        if await self.client.exists(streams.PARTITIONS) == 0:
-            await self.client.set(streams.PARTITIONS, partitions, nx=True)
-        made_with = int(await self.client.get(streams.PARTITIONS) or partitions)
+        self._partitions = partitions
+        made_with = await self.claim()
         if made_with != partitions:
             raise SettingsError("ARK_PARTITIONS", f"is {partitions}, but this bus was made with {made_with}")
+
+    async def claim(self) -> int:
+        """Note our number of partitions on a bus that has none, new or wiped. Returns the number that it has.
+
+        The bus must have been opened. Raises redis-py's errors.
+        """
+        # Asked first: a full server refuses to set it, and must not keep out those who would make room.
+        if await self.client.exists(streams.PARTITIONS) == 0:
+            await self.client.set(streams.PARTITIONS, self._partitions, nx=True)
+        return int(await self.client.get(streams.PARTITIONS) or self._partitions)
 
     async def sync_clock(self) -> None:
         """Set the clock by the server's. Raises redis-py's errors."""
