@@ -40,6 +40,8 @@ MAX_VALUE_BYTES: Final = 16 << 20
 _POLL_S: Final = 0.25
 # Least time between two looks: of a program that commits hundreds of times a second, several commits are read at once.
 _LOOK_S: Final = 0.01
+# When a write-ahead log that has come to rest is read again for the first time; each time later it is twice as long.
+_AGAIN_S: Final = 0.05
 _LOCKED_WAIT_S: Final = 0.01
 _LOCKED_TELL_S: Final = 1.0
 _STEPS: Final = 1_000
@@ -146,6 +148,11 @@ class Database:
         self._version: int | None = None
         self._looked_at = 0.0
         self._told = False
+        # A writer touches the log first, and lets others see the commit only then, which no file tells: had he to wait
+        # in between, what was read was too early. So what is at rest is read again (loop time, s), after longer and
+        # longer rests (s).
+        self._again_at = 0.0
+        self._again_s = _AGAIN_S
         # Seconds of CPU of the reads of earlier connections.
         self._worked_s = 0.0
 
@@ -227,8 +234,11 @@ class Database:
         before, self._seen = self._seen, look
         told, self._told = self._told, False
         self._looked_at = asyncio.get_running_loop().time()
-        if self._connection is None and not told and look == before:
+        rests = not told and look == before
+        if rests and self._connection is None and self._looked_at < self._again_at:
             return False
+        self._again_s = 2 * self._again_s if rests else _AGAIN_S
+        self._again_at = self._looked_at + self._again_s
         known = self._version
         rows = await self.read("PRAGMA data_version")
         self._version = int(rows[0][0])
@@ -243,6 +253,7 @@ class Database:
         self._watch.start()
         if self._seen is not None and self._seen.log is not None:
             await self.close()
+            seconds = min(seconds, self._again_at - asyncio.get_running_loop().time())
         self._told = await self._watch.wait(min(seconds, CHECK_S if self._watch.told else _POLL_S)) or self._told
         spare_s = self._looked_at + _LOOK_S - asyncio.get_running_loop().time()
         if spare_s > 0:

@@ -57,6 +57,30 @@ async def test_a_commit_wakes_up_and_is_read_in_every_journal_mode(writer: sqlit
         assert await database.read("SELECT id, x FROM t") == [(1, b"a")]
 
 
+async def test_a_commit_that_is_seen_later_than_its_last_trace_in_the_files_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+    log = tmp_path / "some.db-wal"
+    with closing(make(path, "wal")) as writer:
+        # The log is used again from its beginning: it does not grow.
+        writer.executescript("INSERT INTO t VALUES (1, 'a'); PRAGMA wal_checkpoint(RESTART); DELETE FROM t")
+        watch = FolderWatch(tmp_path, [])
+        async with asyncio.timeout(5):
+            database = Database(path, watch, a_status(), BusClock())
+            await database.open()
+            while await database.changed():
+                pass
+            before = log.stat()
+            await database.wait(0)
+            writer.execute("INSERT INTO t VALUES (2, 'b')")
+            assert log.stat().st_size == before.st_size
+            os.utime(log, ns=(before.st_atime_ns, before.st_mtime_ns))
+            while not await database.changed():
+                await database.wait()
+            assert await database.read("SELECT id FROM t") == [(2,)]
+            await database.close()
+            await watch.close()
+
+
 async def test_what_is_not_committed_is_not_read(writer: sqlite3.Connection, tmp_path: Path) -> None:
     async with opened(tmp_path / "some.db") as database:
         await database.changed()
