@@ -38,12 +38,14 @@ class Stack:
     def __init__(self, directory: Path, redis_url: str, environment: Mapping[str, str]) -> None:
         self.directory = directory
         self.port = free_port()
+        self.federation_port = free_port()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ARK_")},
             "REDIS_URL": redis_url,
             "ARK_STATE_DIR": str(directory / "state"),
             "ARK_BASE_PATH": str(directory),
             "ARK_HTTP_PORT": str(self.port),
+            "FEDERATION_PORT": str(self.federation_port),
             **environment,
         }
         self.log = directory / "up.log"
@@ -98,8 +100,9 @@ class Stack:
         return wait_for("a summary as expected", ask, timeout_s)
 
     def bus(self) -> redis.Redis:
-        """A client of the embedded bus."""
-        return redis.Redis.from_url((self.directory / "state" / "bus.url").read_text().strip())
+        """A client of the bus."""
+        own = self.environment.get("ARK_BUS_URL")
+        return redis.Redis.from_url(own or (self.directory / "state" / "bus.url").read_text().strip())
 
     def processes(self) -> dict[int, str]:
         """The processes that `up` started: pid to command line."""
@@ -121,9 +124,11 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(directory: Path, *, with_redis: bool = True, **environment: str) -> Iterator[tuple[Stack, Server]]:
-    """A running stack and ARK's Redis, which does not run unless `with_redis`."""
-    source = Server(str(get_binary_path()), directory)
+def running_stack(
+    directory: Path, *, with_redis: bool = True, binary: str | None = None, **environment: str
+) -> Iterator[tuple[Stack, Server]]:
+    """A running stack and ARK's Redis, which does not run unless `with_redis`; `binary`: its server, else ours."""
+    source = Server(binary or str(get_binary_path()), directory)
     if with_redis:
         source.start()
     stack = Stack(directory, source.url, environment)

@@ -34,8 +34,8 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def check_port(host: str, port: int, *, wait_s: float = 0) -> None:
-    """Return if `host`:`port`, of ARK_HTTP_HOST and ARK_HTTP_PORT, can be listened on, at last after `wait_s`; blocks.
+def check_port(setting: str, host: str, port: int, *, wait_s: float = 0) -> None:
+    """Return if `host`:`port` can be listened on, at last after `wait_s`; blocks. `setting`: what stands before _PORT.
 
     Raises PortTaken: if another process listens there. Raises SettingsError: if the address is none of this machine,
     or may not be used.
@@ -46,11 +46,11 @@ def check_port(host: str, port: int, *, wait_s: float = 0) -> None:
             _bind(host, port)
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-                raise SettingsError("ARK_HTTP_HOST", f"is no address of this machine: {host}") from error
+                raise SettingsError(f"{setting}_HOST", f"is no address of this machine: {host}") from error
             if error.errno != errno.EADDRINUSE:
-                raise SettingsError("ARK_HTTP_PORT", f"cannot be listened on: {error.strerror}") from error
+                raise SettingsError(f"{setting}_PORT", f"cannot be listened on: {error.strerror}") from error
             if time.monotonic() >= deadline:
-                raise PortTaken("ARK_HTTP_PORT", host, port) from error
+                raise PortTaken(f"{setting}_PORT", host, port) from error
             time.sleep(_POLL_S)  # nothing announces a port that becomes free
         else:
             return

@@ -73,6 +73,8 @@ class Supervisor:
         self._restarts = Restarts(self._programs, _now_ms())
         # Those that run, or have ended and were not yet taken note of.
         self._children: dict[str, Child] = {}
+        # Programs that have ended, and were to be started again.
+        self._restarted: set[str] = set()
         # Names the program that cannot use a setting, as its log says: it would say so again. None while none has.
         self.refused: str | None = None
 
@@ -135,12 +137,14 @@ class Supervisor:
         for name, child in list(self._children.items()):
             if child.exit.done():
                 del self._children[name]
-                if child.exit.result() == SETTING_REFUSED:
+                # One that could use its settings before may find a port taken now; the others do not end for it.
+                if child.exit.result() == SETTING_REFUSED and name not in self._restarted:
                     self.refused = name
                     return
                 self._ended(name, f"ended: {child.how_it_ended()}")
 
     def _ended(self, name: str, how: str) -> None:
+        self._restarted.add(name)
         delay_ms = self._restarts.ended(name, _now_ms())
         _logger.warning("%s %s; starting it again in %g s", name, how, delay_ms / 1_000)
 

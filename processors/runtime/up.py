@@ -14,14 +14,17 @@ from processors.runtime.errors import SETTING_REFUSED, AlreadyRunning, BusError,
 from processors.runtime.locks import FileLock, LockTaken
 from processors.runtime.logging import configure_logging, get_logger
 from processors.runtime.output import print_line
-from processors.runtime.probes import address, check_port, http_get
+from processors.runtime.probes import PortTaken, address, check_port, http_get
 from processors.runtime.settings import Settings, hide_password
 from processors.runtime.supervisor import Supervisor, child_environment, read_procfile
 
-__all__ = ["DEFAULT_PROCFILE", "INTERRUPTED", "shown_line", "up"]
+__all__ = ["DEFAULT_PROCFILE", "FEDERATION", "INTERRUPTED", "shown_line", "up"]
 
 DEFAULT_PROCFILE: Final = Path(__file__).resolve().parents[2] / "Procfile"
 """The checkout's own."""
+
+FEDERATION: Final = "federation"
+"""Name of the process that `up` goes on without where its port is taken."""
 
 INTERRUPTED: Final = 130
 """Exit code after a second SIGINT, as a shell has it."""
@@ -39,19 +42,23 @@ _logger = get_logger("supervisor")
 def up(settings: Settings, procfile: Path = DEFAULT_PROCFILE) -> int:
     """Run the embedded server (unless ARK_BUS_URL is set) and the processes of `procfile` until SIGTERM or SIGINT.
 
-    Returns the exit code: 0, 3 if a process cannot use a setting, or 130 after a second SIGINT, which kills at once.
-    Must be called in the main thread.
+    Where the port of the federation service is taken, it goes on without it. Returns the exit code: 0, 3 if a process
+    cannot use a setting when it is first started, or 130 after a second SIGINT, which kills at once. Must be called in
+    the main thread.
     Raises AlreadyRunning: if another `up` works in the same state directory. Raises PortTaken, SettingsError: if the
     gateway could not listen. Raises BusError: if the embedded server does not start. Raises PulseError: if the
     Procfile cannot be used. Nothing is left running then.
     """
     configure_logging(settings.ark_log_level, settings.ark_log_format)
     with _only_one(settings.ark_state_dir) as was_left, contextlib.ExitStack() as stack:
-        check_port(settings.ark_http_host, settings.ark_http_port, wait_s=_REMNANTS_S if was_left else 0)
+        patience_s = _REMNANTS_S if was_left else 0
+        check_port("ARK_HTTP", settings.ark_http_host, settings.ark_http_port, wait_s=patience_s)
         server = None
         if settings.ark_bus_url is None:
             server = stack.enter_context(EmbeddedServer(settings.ark_state_dir))
         programs = read_procfile(procfile, child_environment(os.environ, None if server is None else server.url))
+        if any(program.name == FEDERATION for program in programs) and _federation_port_taken(settings, patience_s):
+            programs = [program for program in programs if program.name != FEDERATION]
         if server is not None:
             programs.insert(0, server.program())
         return asyncio.run(_main(settings, Supervisor(programs), server))
@@ -71,6 +78,20 @@ def _only_one(state_dir: Path) -> Iterator[bool]:
         yield lock.was_left
     finally:
         lock.release()
+
+
+def _federation_port_taken(settings: Settings, patience_s: float) -> bool:
+    """Whether another service has the port: most often it is ARK's own, and all else is of use without ours."""
+    host, port = settings.federation_host, settings.federation_port
+    try:
+        check_port("FEDERATION", host, port, wait_s=patience_s)
+    except PortTaken as error:
+        other = f"http://{address(host, port)}"
+        _logger.warning(
+            "%s: going on without the federation service; to follow that one set ARK_FEDERATION_URL=%s", error, other
+        )
+        return True
+    return False
 
 
 async def _main(settings: Settings, supervisor: Supervisor, server: EmbeddedServer | None) -> int:
@@ -158,8 +179,10 @@ def _source(summary: bytes) -> str:
 
 def shown_line(half: str, source: str, settings: Settings) -> str:
     """What a half of the page shows, in one line; `source` is what its summary says of itself, or "unknown"."""
+    followed = settings.ark_federation_url
+    mesh = hide_password(settings.redis_url) + ("" if followed is None else f" and {hide_password(followed)}")
     what, origin = {
-        "federation": ("the federation mesh", hide_password(settings.redis_url)),
+        "federation": ("the federation mesh", mesh),
         "memory": ("the memory engine", str(settings.ark_base_path / "data")),
     }[half]
     return {

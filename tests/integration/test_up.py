@@ -156,6 +156,35 @@ def test_a_setting_that_a_process_cannot_use_ends_up_with_code_3(make_up: MakeUp
     assert "aggregators cannot use a setting, as it says above: ending" in up.errors
 
 
+def test_with_the_federation_port_taken_it_goes_on_without_that_service(make_up: MakeUp) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        up = make_up(federation="plain", other="plain")
+        up.environment["FEDERATION_PORT"] = str(port)
+        up.start()
+        eventually(lambda: up.pids("other"))
+        up.signal(signal.SIGTERM)
+        assert up.wait() == 0
+    assert not up.pids("federation")
+    assert (
+        f"FEDERATION_PORT: 127.0.0.1:{port} is already in use: going on without the federation service; to follow that "
+        f"one set ARK_FEDERATION_URL=http://127.0.0.1:{port}\n"
+    ) in up.errors
+
+
+def test_a_process_that_finds_its_port_taken_when_it_is_started_again_does_not_end_the_others(make_up: MakeUp) -> None:
+    up = make_up(other="plain").start().ready()
+    up.signal(signal.SIGTERM)
+    up.wait()
+    note = up.state / "runs"
+    # It runs once, and says ever after that it cannot use a setting.
+    line = f"changed: bash -c 'echo run >> {note}; test $(wc -l < {note}) -eq 1 || exit 3'\n"
+    up.procfile.write_text(up.procfile.read_text() + line)
+    up.start()
+    eventually(lambda: note.exists() and len(note.read_text().split()) >= 3)
+    assert alive(up.pids("other")[-1])
+
+
 def test_a_second_up_in_the_same_state_directory_is_refused(make_up: MakeUp) -> None:
     first = make_up(one="plain").start().ready()
     second = subprocess.run(

@@ -9,19 +9,19 @@ from tests.servers import free_port
 
 
 def test_a_free_port_passes() -> None:
-    check_port("127.0.0.1", free_port())
+    check_port("ARK_HTTP", "127.0.0.1", free_port())
 
 
 def test_a_taken_port_is_refused_by_name() -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
         with pytest.raises(PortTaken, match=rf"^ARK_HTTP_PORT: 127\.0\.0\.1:{port} is already in use$"):
-            check_port("127.0.0.1", port)
+            check_port("ARK_HTTP", "127.0.0.1", port)
 
 
 def test_an_address_of_another_machine_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match=r"^ARK_HTTP_HOST is no address of this machine: 192\.0\.2\.1$"):
-        check_port("192.0.2.1", 8101)
+        check_port("ARK_HTTP", "192.0.2.1", 8101)
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:

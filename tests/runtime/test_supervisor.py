@@ -41,9 +41,7 @@ def test_a_quote_without_its_end_is_refused(tmp_path: Path) -> None:
 
 def test_our_procfile_has_one_line_a_stage_in_the_order_of_the_flow() -> None:
     programs = read_procfile(DEFAULT_PROCFILE, {})
-    # The federation service is started by hand so far.
-    stages = [stage for stage in STAGES if stage != "federation"]
-    assert [program.argv for program in programs] == [("ark-pulse", "run", stage) for stage in stages]
+    assert [program.argv for program in programs] == [("ark-pulse", "run", stage) for stage in STAGES]
 
 
 def test_workers_find_the_running_python_first() -> None:
@@ -73,3 +71,9 @@ def test_the_start_tells_what_each_half_shows(half: str, source: str, line: str)
     settings = load_settings({"REDIS_URL": "redis://u:secret@h:1/0"})
     settings = dataclasses.replace(settings, ark_base_path=Path("base"))
     assert shown_line(half, source, settings) == line
+
+
+def test_what_is_shown_names_the_service_that_is_followed_without_its_password() -> None:
+    settings = load_settings({"ARK_FEDERATION_URL": "http://user:secret@other:9001"})
+    line = "It shows the federation mesh live from redis://localhost:6379/0 and http://other:9001"
+    assert shown_line("federation", "live", settings) == line
