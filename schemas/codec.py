@@ -5,7 +5,9 @@ epoch), `d` (JSON). Entries of a commit also have `e` (epoch); their id is `<ms>
 fields that a newer release adds are ignored, an entry of a newer version is parked.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -51,6 +53,13 @@ MAX_BODY: Final = 1 << 20
 Fields = Mapping[bytes, bytes]
 T = TypeVar("T")
 
+_TOO_DEEP: Final = "body is nested too deeply"
+# What the structure of JSON is made of: strings (one that does not end too), runs of brackets, commas. Nothing is
+# tried twice, so that the time is that of one look at each byte.
+_TOKENS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]+|[\]}]+|,', re.DOTALL)
+# A batch as ours has some thousand; the time for so many is some ten milliseconds.
+_MAX_TOKENS: Final = 65_536
+
 _encoder = msgspec.json.Encoder()
 _batch_decoder = msgspec.json.Decoder(list[Event])
 _event_decoder = msgspec.json.Decoder(Event)
@@ -86,6 +95,8 @@ def _body(fields: Fields) -> bytes:
         raise MalformedEntry("field v is missing")
     if not version.isdigit() or len(version) > 9:
         raise MalformedEntry("field v is not a number")
+    if int(version) < 1:
+        raise MalformedEntry("field v must be at least 1")
     if int(version) > VERSION:
         raise NewerVersion(int(version))
     body = fields.get(b"d")
@@ -109,24 +120,31 @@ def decode_events(fields: Fields) -> Batch:
             rejected: list[tuple[str, bytes]] = []
         else:
             events, rejected = [_event_decoder.decode(body)], []
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if body[:1] != b"[":
             raise MalformedEntry(_clause(error)) from error
         events, rejected = _decode_singly(body)
-    except RecursionError as error:
-        raise MalformedEntry("body is nested too deeply") from error
-    if len(events) + len(rejected) > MAX_BATCH_EVENTS:
-        raise MalformedEntry(f"batch must have at most {MAX_BATCH_EVENTS} events")
+    _check_count(len(events) + len(rejected))
     return Batch(events, rejected)
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_BATCH_EVENTS:
+        raise MalformedEntry(f"batch must have at most {MAX_BATCH_EVENTS} events")
 
 
 def _decode_singly(body: bytes) -> tuple[list[Event], list[tuple[str, bytes]]]:
     events: list[Event] = []
     rejected: list[tuple[str, bytes]] = []
+    items: Sequence[bytes | msgspec.Raw]
     try:
         items = _raw_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError:
+        items = _split(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedEntry(_clause(error)) from error
+    # Asked first too: each item that is refused costs an exception.
+    _check_count(len(items))
     for item in items:
         try:
             events.append(_event_decoder.decode(item))
@@ -135,10 +153,34 @@ def _decode_singly(body: bytes) -> tuple[list[Event], list[tuple[str, bytes]]]:
     return events, rejected
 
 
+def _split(body: bytes) -> list[bytes]:
+    """The items of an array of which one is nested too deeply for a decoder, which would give up on all of them.
+
+    Whether an item is JSON is not looked at. Raises MalformedEntry: if the array does not end where the body does, or
+    it takes too long to tell.
+    """
+    items: list[bytes] = []
+    depth, begin = 0, 1
+    for token in islice(_TOKENS.finditer(body), _MAX_TOKENS):
+        match body[token.start()]:
+            case 0x5B | 0x7B:  # [ {
+                depth += token.end() - token.start()
+            case 0x5D | 0x7D:  # ] }
+                depth -= token.end() - token.start()
+                if depth == 0 and not body[token.end() :].strip():
+                    return [*items, body[begin : token.end() - 1]]
+                if depth <= 0:
+                    break
+            case 0x2C if depth == 1:  # ,
+                items.append(body[begin : token.start()])
+                begin = token.end()
+    raise MalformedEntry(_TOO_DEEP)
+
+
 def _clause(error: Exception) -> str:
     if isinstance(error, msgspec.DecodeError):
         return reason_of(error)
-    return "body is nested too deeply" if isinstance(error, RecursionError) else "body is not UTF-8"
+    return _TOO_DEEP if isinstance(error, RecursionError) else "body is not UTF-8"
 
 
 def _typed(kind: type[T]) -> Callable[[Fields], T]:

@@ -17,6 +17,7 @@ __all__ = [
     "MAX_EXCERPT",
     "MAX_ID",
     "MAX_QUERY",
+    "OWN_REDIS",
     "CodeState",
     "Event",
     "Heartbeat",
@@ -38,6 +39,9 @@ MAX_EXCERPT: Final = 1024
 
 MAX_QUERY: Final = 50
 """How much of a session's query travels, in characters."""
+
+OWN_REDIS: Final = frozenset({"redis", "manifest"})
+"""What `learnt_from` says of a peer that this node's own Redis tells of: written by hand, or by a manifest."""
 
 MAX_BATCH_EVENTS: Final = 250
 """Most events of one stream entry. An event dirties at most three keys of state, and a commit writes at most 1,000."""
@@ -72,10 +76,15 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
 
 
 class PeerGone(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="peer_gone"):
-    """A peer's key expired or was deleted. It is offline until it is heard of again."""
+    """A peer's key expired or was deleted, or a service lists it no more. It is offline until it is heard of again.
+
+    Unless it was last heard of from another place: that one would know.
+    """
 
     peer: Id
     ts: Millis
+    # Where it is gone from, as in a heartbeat.
+    learnt_from: Name = "redis"
 
 
 class SyncOut(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="sync_out"):
@@ -158,6 +167,8 @@ class Rejected(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
     collector: Name
     reason: Name
     excerpt: Annotated[str, Meta(max_length=MAX_EXCERPT)] = ""
+    # Whether the excerpt is all of the input, and nothing of it was used.
+    whole: bool = False
 
 
 Event: TypeAlias = (

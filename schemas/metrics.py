@@ -329,6 +329,10 @@ class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rejected_by: str
     reason: str
     excerpt: str = ""
+    # Whether the excerpt is all of the input, and nothing of it was used: it may be replayed.
+    whole: bool = False
+    # The partition that wrote it.
+    partition: str = ""
 
 
 class SourceState(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -336,8 +340,8 @@ class SourceState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     node: str
     collector: str
-    # The group it feeds; the simulator names the half.
-    group: Literal["peers", "sync", "reasoning", "code", "federation", "memory"]
+    # The group it feeds; a simulator names the half, and who follows another service feeds `peers` beside `discovery`.
+    group: Literal["peers", "sync", "discovery", "reasoning", "code", "federation", "memory"]
     # "down" is a source that has never answered, or that does not run by choice.
     state: Literal["live", "stale", "simulated", "down"]
     # Since when it is in this state.

@@ -16,10 +16,10 @@ __all__ = ["merge_federation", "next_deadline"]
 
 def merge_federation(partials: Partials, heard: Heard, epoch: str, n: int, now: int) -> FederationSummary:
     """The summary of the mesh at `now`, entry `n` of `epoch`, from the newest partial of each partition."""
-    origin = half_origin(heard, "federation", ("peers", "sync"), now)
+    origin = half_origin(heard, "federation", ("peers", "sync", "discovery"), now)
     world = world_of(partials, origin)
     parts = [partial.federation for partial in world]
-    peers = group_state(heard, "peers", origin, newest_of(part.peers_as_of for part in parts), now)
+    peers = group_state(heard, _teller(heard), origin, newest_of(part.peers_as_of for part in parts), now)
     sync = group_state(heard, "sync", origin, newest_of(part.sync_as_of for part in parts), now)
     values = head(world, {"peers": peers, "sync": sync}, epoch, n, now)
     if peers.as_of is not None:
@@ -27,6 +27,15 @@ def merge_federation(partials: Partials, heard: Heard, epoch: str, n: int, now: 
     if sync.as_of is not None:
         values |= _sync(parts, now)
     return FederationSummary(since=min((partial.since for partial in world), default=None), **values)
+
+
+def _teller(heard: Heard) -> str:
+    """The group of the sources that say whether the peers are right: ARK's own Redis, if it has ever answered.
+
+    A service that is followed besides must neither hide that Redis is away, nor by its own failure make peers stale.
+    """
+    own = [state for _, state in heard.values() if state.group == "peers"]
+    return "peers" if any(state.state != "down" or state.as_of is not None for state in own) else "discovery"
 
 
 def _peers(parts: Sequence[FederationPartial]) -> dict[str, Any]:

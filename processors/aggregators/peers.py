@@ -14,7 +14,8 @@ from processors.aggregators import failure_detector as detector
 from processors.aggregators.deadlines import Deadlines
 from processors.aggregators.failure_detector import Intervals
 from processors.aggregators.statistics import LatencySketch
-from schemas.events import Heartbeat
+from processors.aggregators.watch import Watch
+from schemas.events import OWN_REDIS, Heartbeat, PeerGone
 from schemas.metrics import PeerRow
 
 __all__ = ["WEIGHTS", "Peer", "Roster"]
@@ -22,6 +23,9 @@ __all__ = ["WEIGHTS", "Peer", "Roster"]
 WEIGHTS: Final = {"core": 1_000_000_000, "trusted": 950_000_000, "verified": 900_000_000}
 """Weight of each tier in `data_integrity`, in 10^-9; every other tier weighs nothing."""
 
+_HERE: Final = "redis"
+# As long as the key of a registered peer lives.
+_OWN_WORD_MS: Final = 120_000
 _LEAVES_AFTER_MS: Final = 3_600_000
 _PERMANENT_LEAVES_AFTER_MS: Final = 24 * 3_600_000
 
@@ -54,23 +58,32 @@ class Peer(Struct, array_like=True, omit_defaults=True):
         permanent = not self.expires and not self.gone
         return self.last_heartbeat + (_PERMANENT_LEAVES_AFTER_MS if permanent else _LEAVES_AFTER_MS)
 
-    def settle(self, now: int) -> int:
+    def settle(self, silence_ms: int, now: int) -> int:
         """Take the status and the level it has at `now`; returns when time alone changes its row next, ms."""
-        self.level, next_silence = detector.reached(self.intervals, now - self.last_heartbeat)
+        self.level, next_silence = detector.reached(self.intervals, silence_ms)
         if self.gone or self.says == "offline" or self.level == len(detector.LEVELS):
             self.status = "offline"
         else:
             self.status = "syncing" if self.says == "syncing" else "online"
         leaves = self.leaves_at()
-        return (
-            leaves
-            if self.gone or next_silence == math.inf
-            else min(self.last_heartbeat + int(next_silence) + 1, leaves)
-        )
+        if self.gone or next_silence == math.inf:
+            return leaves
+        return min(now - silence_ms + int(next_silence) + 1, leaves)
 
     def weight(self) -> int:
         """Its tier's weight, in 10^-9."""
         return WEIGHTS.get(self.tier or "", 0)
+
+
+def _place(told: Peer | Heartbeat | PeerGone) -> str:
+    """Where something of a peer was learnt; ARK's own Redis is one place, whoever wrote into it."""
+    return _HERE if told.learnt_from in OWN_REDIS else told.learnt_from
+
+
+def _is_told(peer: Peer, event: Heartbeat, ts: int) -> bool:
+    """Whether a heartbeat that was observed at `ts` may be one that this node's own Redis told of."""
+    by_another = _place(event) != _place(peer) == _HERE
+    return by_another and not peer.gone and ts < peer.last_heartbeat + _OWN_WORD_MS
 
 
 _encode = msgspec.json.Encoder().encode
@@ -78,9 +91,13 @@ _decode = msgspec.json.Decoder(Peer).decode
 
 
 class Roster:
-    """The peers of one partition, their sums, and the rows that have to be written anew."""
+    """The peers of one partition, their sums, and the rows that have to be written anew.
 
-    def __init__(self) -> None:
+    Its `now` is the time up to which it is known what was to be heard; `watch` tells what of it nobody heard.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
         # Known peers by id.
         self.peers: dict[str, Peer] = {}
         # How many are online or syncing, and the latencies of those.
@@ -116,13 +133,18 @@ class Roster:
             return None
         return peer
 
-    def hear(self, event: Heartbeat, ts: int, arrived: int, now: int) -> None:
-        """A heartbeat, observed at `ts`.
+    def hear(self, event: Heartbeat, ts: int, arrived: int, now: int) -> bool:
+        """A heartbeat, observed at `ts`. Returns whether it counts.
+
+        Not if another service tells of a peer that this node's own Redis told of within two minutes: the service may
+        have it from the same Redis, and then it is the same heartbeat, seconds late.
 
         One that is dated before the last still brings news: its collector found it after an absence, and could not
         tell when it was written. Facts of one collector come in order, so it counts, and only its time does not.
         """
         peer = self._known(event.peer, arrived)
+        if peer is not None and _is_told(peer, event, ts):
+            return False
         if peer is None:
             peer = self.peers[event.peer] = Peer(last_heartbeat=ts)
             self.left.discard(event.peer)
@@ -131,6 +153,7 @@ class Roster:
         before = peer.status, peer.latency_us
         self._take(peer, event, ts)
         self._publish(event.peer, peer, before, now)
+        return True
 
     @staticmethod
     def _take(peer: Peer, event: Heartbeat, ts: int) -> None:
@@ -139,13 +162,16 @@ class Roster:
         peer.latency_us = None if event.latency_ms is None else round(event.latency_ms * 1000)
         peer.learnt_from, peer.expires, peer.gone = event.learnt_from, event.expires, False
 
-    def lose(self, peer_id: str, ts: int, arrived: int, now: int) -> None:
-        """A peer's key is gone since `ts`. An unknown peer, or one that was heard of since, is not lost."""
-        peer = self._known(peer_id, arrived)
-        if peer is None or ts < peer.last_heartbeat or peer.gone:
+    def lose(self, event: PeerGone, ts: int, arrived: int, now: int) -> None:
+        """A peer is gone since `ts`.
+
+        An unknown peer is not lost, nor one that was heard of since, or last from another place than it is gone from.
+        """
+        peer = self._known(event.peer, arrived)
+        if peer is None or ts < peer.last_heartbeat or peer.gone or _place(event) != _place(peer):
             return
         peer.gone = True
-        self._publish(peer_id, peer, (peer.status, peer.latency_us), now)
+        self._publish(event.peer, peer, (peer.status, peer.latency_us), now)
 
     def share(self, peer_id: str, sent_bytes: int, arrived: int) -> None:
         """A peer sent so many bytes; unknown peers are not counted."""
@@ -165,7 +191,7 @@ class Roster:
                 self._remove(peer_id)
                 continue
             before = peer.status, peer.level
-            deadline = peer.settle(now)
+            deadline = self._settle(peer, now)
             if before == (peer.status, peer.level):
                 self._deadlines.set(peer_id, deadline)
             else:
@@ -178,7 +204,7 @@ class Roster:
     def row(self, peer_id: str, now: int) -> PeerRow:
         """A known peer's row at `now`."""
         peer = self.peers[peer_id]
-        silence = max(0, now - peer.last_heartbeat)
+        silence = self._watch.silence_ms(peer.last_heartbeat, now)
         return PeerRow(
             id=peer_id,
             status=peer.status,  # type: ignore[arg-type]  # settle gives nothing else
@@ -193,12 +219,15 @@ class Roster:
 
     def _publish(self, peer_id: str, peer: Peer, before: tuple[str, int | None], now: int) -> None:
         """Settle a peer at `now` and have its row written. `before`: status and latency that the sums hold of it."""
-        self._deadlines.set(peer_id, peer.settle(now))
+        self._deadlines.set(peer_id, self._settle(peer, now))
         if before != (peer.status, peer.latency_us):
             self._count(*before, -1)
             self._count(peer.status, peer.latency_us, 1)
         self.changed_state.add(peer_id)
         self.changed_rows.add(peer_id)
+
+    def _settle(self, peer: Peer, now: int) -> int:
+        return peer.settle(self._watch.silence_ms(peer.last_heartbeat, now), now)
 
     def _count(self, status: str, latency_us: int | None, by: int) -> None:
         if status == "offline":

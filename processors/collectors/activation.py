@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from schemas.metrics import SourceState
+from schemas.metrics import SOURCE_TIMEOUT_MS, SourceState
 
 __all__ = ["FALLBACK_MS", "FEDERATION", "MEMORY", "Activation", "Half"]
 
@@ -14,11 +14,11 @@ class Half(NamedTuple):
     groups: frozenset[str]
 
 
-FEDERATION: Final = Half("federation", frozenset({"peers", "sync"}))
+FEDERATION: Final = Half("federation", frozenset({"peers", "sync", "discovery"}))
 MEMORY: Final = Half("memory", frozenset({"reasoning", "code"}))
 
 FALLBACK_MS: Final = 30_000
-"""How long a source must have been away before `fallback` simulates, ms."""
+"""How long all sources of a half must have been away before `fallback` simulates it, ms."""
 
 _FIRST_VERDICT_MS: Final = 4_000
 
@@ -36,6 +36,8 @@ class Activation:
         self._ever_live = ever_live
         # When to simulate if no source has said anything, ms; a source that is down makes it earlier.
         self._from = started + _FIRST_VERDICT_MS
+        # Until when a source that called itself live is believed, ms: other nodes may speak of theirs.
+        self._live_until = 0
         # Since when each group has been away, ms; groups that are live are not in it.
         self._away_since: dict[str, int] = {}
 
@@ -45,6 +47,7 @@ class Activation:
             return
         if state.state == "live":
             self._ever_live = True
+            self._live_until = now + SOURCE_TIMEOUT_MS
             self._away_since.pop(state.group, None)
         elif state.state in {"stale", "down"}:
             self._from = min(self._from, now)
@@ -56,7 +59,8 @@ class Activation:
             return self._mode == "always"
         if not self._ever_live:
             return now >= self._from
-        return self._mode == "fallback" and any(since + FALLBACK_MS <= now for since in self._away_since.values())
+        due = self._fallback_at()
+        return due is not None and due <= now
 
     def next_deadline(self, now: int) -> int | None:
         """When time alone may change the decision (ms), None if it cannot."""
@@ -64,9 +68,16 @@ class Activation:
             return None
         if not self._ever_live:
             return self._from
-        if self._mode != "fallback":
+        return self._fallback_at()
+
+    def _fallback_at(self) -> int | None:
+        """When to simulate a half that was live, ms; None if there is no need.
+
+        While one of its sources is live the half is: another that is away is shown as stale.
+        """
+        if self._mode != "fallback" or not self._away_since:
             return None
-        return min((since + FALLBACK_MS for since in self._away_since.values()), default=None)
+        return max(self._live_until, max(self._away_since.values()) + FALLBACK_MS)
 
     def why_not(self) -> str:
         """Why nothing is simulated, a short clause."""

@@ -1,4 +1,4 @@
-"""What changed in the hashes of the peers, compared with what was last published of each.
+"""What changed in the hashes of the peers of one source, compared with what was last published of each.
 
 A heartbeat is an observed change of a peer's hash: an equal digest means that nothing happened.
 """
@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from processors.collectors.peers import PREFIX, Complaint, bad_id, digest, read_peer, rejection
+from processors.collectors.peers import COLLECTOR, PREFIX, Complaint, bad_id, digest, read_peer, rejection
 from schemas.events import Event, PeerGone
 
-__all__ = ["Change", "PeerDiffer", "published_name"]
+__all__ = ["Change", "PeerDiffer", "published_name", "rejected_name"]
 
 _MAX_COMPLAINED: Final = 10_000
 # Shorter than any digest, so that it is none.
@@ -37,13 +37,24 @@ def published_name(key: bytes) -> str:
     """
     if bad_id(key) is None:
         return key.removeprefix(PREFIX).decode("utf-8")
-    return _NO_PEER + hashlib.blake2b(key, digest_size=16).hexdigest()
+    return rejected_name(key)
+
+
+def rejected_name(what: bytes) -> str:
+    """The name under which it is kept that `what` was rejected."""
+    return _NO_PEER + hashlib.blake2b(what, digest_size=16).hexdigest()
 
 
 class PeerDiffer:
-    """The digests of what is published, and the changes against them."""
+    """The digests of what is published of one source, and the changes against them.
 
-    def __init__(self) -> None:
+    `collector` names the source in dead letters. `service`: the other federation service that it is, None for ARK's
+    own Redis.
+    """
+
+    def __init__(self, collector: str = COLLECTOR, service: str | None = None) -> None:
+        self._collector = collector
+        self._service = service
         # Digest of the published value, by `published_name`. Bounded by the keys that the source has.
         self._digests: dict[str, bytes] = {}
         # Clauses of the last complaints about a peer, oldest peer first. The oldest is dropped beyond the bound: its
@@ -80,11 +91,19 @@ class PeerDiffer:
         self._digests[name] = new
         if clause is not None or fields is None:
             gone = self._absent(name, old, now)
-            return Change((*gone, rejection(key, [complaint], now)), {name: new})
-        heartbeat, complaints = read_peer(key, fields, now, expires=expires, away=away)
+            return Change((*gone, rejection(key, [complaint], now, self._collector)), {name: new})
+        heartbeat, complaints = read_peer(key, fields, now, expires=expires, away=away, service=self._service)
         if self._is_news(name, complaints):
-            return Change((heartbeat, rejection(key, complaints, now)), {name: new})
+            return Change((heartbeat, rejection(key, complaints, now, self._collector)), {name: new})
         return Change((heartbeat,), {name: new})
+
+    def refuse(self, clause: str, excerpt: bytes, now: int) -> Change:
+        """Something that names no peer was refused: told once for each reason, until that is not met any more."""
+        name = rejected_name(clause.encode())
+        if name in self._digests:
+            return _NOTHING
+        self._digests[name] = _REJECTED
+        return Change((rejection(excerpt, [Complaint(clause)], now, self._collector),), {name: _REJECTED})
 
     def unseen(self, seen: Iterable[str]) -> list[bytes]:
         """Keys of the published peers that a full scan did not meet. To be read once more: a key may come back."""
@@ -92,7 +111,7 @@ class PeerDiffer:
         return [PREFIX + name.encode("utf-8") for name in missing if not name.startswith(_NO_PEER)]
 
     def unseen_rejected(self, seen: Iterable[str]) -> Change:
-        """Forget the keys that could not be a peer's and that a full scan did not meet."""
+        """Forget what was rejected and could not be a peer, and that a full scan did not meet."""
         missing = {name for name in self._digests.keys() - set(seen) if name.startswith(_NO_PEER)}
         for name in missing:
             del self._digests[name]
@@ -105,12 +124,11 @@ class PeerDiffer:
             return _NOTHING
         return Change(self._absent(name, old, now), {name: None})
 
-    @staticmethod
-    def _absent(name: str, old: bytes | None, now: int) -> tuple[Event, ...]:
+    def _absent(self, name: str, old: bytes | None, now: int) -> tuple[Event, ...]:
         """A peer that was published is so no more; what was rejected was never a peer."""
         if old is None or old in {_WRONG_TYPE, _REJECTED} or name.startswith(_NO_PEER):
             return ()
-        return (PeerGone(peer=name, ts=now),)
+        return (PeerGone(peer=name, ts=now, learnt_from=self._service or "redis"),)
 
     def _is_news(self, name: str, complaints: tuple[Complaint, ...]) -> bool:
         """Whether these complaints differ from the last ones about this peer: values may change at every heartbeat."""

@@ -1,28 +1,22 @@
 """The collector `peers`: every change of a hash `peer:*` in ARK's Redis, published once.
 
-Why nothing is lost and nothing doubled, whenever the process is killed: a peer's heartbeat and the digest of the hash
-that caused it are written into that peer's partition by one script. What is published is thus exactly what the digests
-say. A start takes all cursors first, by an empty batch under a name of its own, so that whatever an earlier process
-still has under way is refused; then it reads the digests, then it subscribes and scans, and publishes the differences.
-Cursors that differ, because a process was killed between two partitions, need no other care. Rejected input goes to the
-partition of its collector and not to that of its digest: such a dead letter may be lost or doubled by a kill.
+How that is once, and whatever kills the process, `published_peers` tells: the start takes the cursors and reads the
+digests, then it subscribes and scans, and publishes the differences.
 """
 
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 
-from processors.collectors.backoff import Backoff
-from processors.collectors.batching import cut
 from processors.collectors.delivery import Delivery
 from processors.collectors.differ import Change, PeerDiffer, published_name
 from processors.collectors.dirty import DirtyKeys, Expiries
 from processors.collectors.notifications import CHECK_S, WatchedSource, keep_watching, wrong_type
 from processors.collectors.peers import COLLECTOR, PREFIX
-from processors.collectors.publisher import CursorConflict, SourceBatch
+from processors.collectors.published_peers import PublishedPeers
+from processors.collectors.publisher import CursorConflict
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
 from processors.runtime.logging import get_logger
@@ -43,12 +37,6 @@ def _scan_interval_s(took_s: float, *, notified: bool) -> float:
     return max(60.0, 50 * took_s) if notified else max(1.0, 20 * took_s)
 
 
-def _serial(cursor: str) -> int:
-    """The counter in a cursor, 0 if there is none."""
-    digits = cursor.partition("-")[0]
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else 0
-
-
 class PeerCollector:
     """Watches the hashes `peer:*` of one Redis database."""
 
@@ -58,11 +46,9 @@ class PeerCollector:
         self._delivery = Delivery(bus, COLLECTOR, partitions, status)
         self._status = status
         self._differ = PeerDiffer()
+        self._published = PublishedPeers(self._delivery, self._differ)
         self._dirty = DirtyKeys()
         self._expiries = Expiries()
-        self._backoff = Backoff(random.random)
-        # Number of the last batch; None before the cursors are taken.
-        self._batch: int | None = None
         # Loop times, seconds: when the source was last published, and when it is to be asked and scanned next.
         self._published_at = 0.0
         self._check_at = 0.0
@@ -70,32 +56,27 @@ class PeerCollector:
 
     async def run(self) -> None:
         """Collect until cancelled. Cancellation: a batch may be in some partitions; the next start finds out."""
-        await keep_watching(self._url, _CHANNEL, self._dirty.add, self._session, status=self._status, clock=self._clock)
+        self._published.forget()
+        async with self._delivery.held():
+            await keep_watching(
+                self._url, _CHANNEL, self._dirty.add, self._session, status=self._status, clock=self._clock
+            )
 
     async def _session(self, source: WatchedSource) -> None:
         scanned = False
         while True:
             try:
-                if self._batch is None:
-                    await self._resume()
+                if not self._published.known:
+                    await self._published.begin()
                     scanned = False
                 if not scanned:
                     await self._scan(source, away=True)
                     scanned = True
-                    self._backoff.reset()
                 await source.wait(self._patience_s())
                 await self._turn(source)
             except CursorConflict as conflict:
-                # What the bus shows is not what the source holds until it is published again.
-                self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
-                self._batch = None
-                await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
-
-    async def _resume(self) -> None:
-        cursors = await self._delivery.resume()
-        self._batch = max(map(_serial, cursors.values()))
-        await self._publish(Change())
-        self._differ.load(await self._delivery.digests())
+                self._published.forget()
+                await self._delivery.begin_again(conflict)
 
     def _patience_s(self) -> float:
         """Seconds until something is to be done without a notification."""
@@ -116,8 +97,7 @@ class PeerCollector:
         await self._drain(source)
         if now >= self._check_at:
             await source.client.ping()
-            self._answered()
-            await self._delivery.verify()
+            await self._confirm()
 
     async def _drain(self, source: WatchedSource) -> None:
         """Read and publish what has changed up to now; what changes meanwhile is for the next turn."""
@@ -151,9 +131,9 @@ class PeerCollector:
         missing = self._differ.unseen(seen)
         for start in range(0, len(missing), _KEYS_A_READ):
             await self._read(source.client, missing[start : start + _KEYS_A_READ], away=away)
-        await self._publish(self._differ.unseen_rejected(seen), needed=False)
+        await self._published.publish([self._differ.unseen_rejected(seen)])
         self._scan_at = loop.time() + _scan_interval_s(loop.time() - began, notified=source.notified)
-        self._answered()
+        await self._confirm()
 
     async def _read(self, client: Redis, keys: Sequence[bytes], *, away: bool) -> None:
         """Read `keys` and publish what changed in them."""
@@ -171,14 +151,8 @@ class PeerCollector:
             self._observe(key, answers[2 * index], answers[2 * index + 1], now, away=away)
             for index, key in enumerate(keys)
         ]
-        changes = [change for change in changes if change.events or change.digests]
-        start = 0
-        for count, events in cut(change.events for change in changes):
-            digests: dict[str, bytes | None] = {}
-            for change in changes[start : start + count]:
-                digests |= change.digests
-            await self._publish(Change(tuple(events), digests))
-            start += count
+        if await self._published.publish(changes):
+            self._published_at = asyncio.get_running_loop().time()
 
     def _observe(
         self, key: bytes, fields: Mapping[bytes, bytes] | Exception, ttl: int, now: int, *, away: bool
@@ -189,20 +163,6 @@ class PeerCollector:
         hash_or_none = None if isinstance(fields, Exception) else fields
         return self._differ.observe(key, hash_or_none, now, expires=expires, away=away)
 
-    async def _publish(self, change: Change, *, needed: bool = True) -> None:
-        """Publish one batch. Nothing to publish: still done if `needed`, so that the cursor is taken."""
-        if not needed and not change.digests:
-            return
-        assert self._batch is not None, "the cursors are taken first"
-        batch = SourceBatch(
-            cursor=f"{self._batch + 1}-{self._delivery.signature()}",
-            events=list(change.events),
-            digests=dict(change.digests),
-        )
-        await self._delivery.send(batch)
-        self._batch += 1
-        self._published_at = asyncio.get_running_loop().time()
-
-    def _answered(self) -> None:
+    async def _confirm(self) -> None:
+        await self._delivery.confirm()
         self._check_at = asyncio.get_running_loop().time() + CHECK_S
-        self._status.answered(self._clock.now_ms())

@@ -62,11 +62,20 @@ def bad_id(key: bytes) -> str | None:
     return None if 1 <= len(peer) <= MAX_ID else f"peer id must have 1 to {MAX_ID} characters"
 
 
-def read_peer(key: bytes, fields: Mapping[bytes, bytes], observed: int, *, expires: bool, away: bool) -> Reading:
+def read_peer(
+    key: bytes,
+    fields: Mapping[bytes, bytes],
+    observed: int,
+    *,
+    expires: bool,
+    away: bool,
+    service: str | None = None,
+) -> Reading:
     """The heartbeat that a change of `fields` means, observed at `observed` (ms); the id in `key` must be good.
 
     `expires`: whether the key expires by itself. `away`: the change happened while nobody watched, so it is as old as
-    the hash says it is: a hash that somebody wrote last week is not a heartbeat of now.
+    the hash says it is: a hash that somebody wrote last week is not a heartbeat of now. `service`: the other federation
+    service that told of it, None for ARK's own Redis.
     """
     complaints: list[Complaint] = []
     ts = observed
@@ -81,20 +90,20 @@ def read_peer(key: bytes, fields: Mapping[bytes, bytes], observed: int, *, expir
         status=_status(_text(fields, b"status", complaints), complaints),
         latency_ms=_latency(_text(fields, b"latency", complaints), complaints),
         # What else stands there is somebody's own text.
-        learnt_from="manifest" if fields.get(b"learnt_from") == b"manifest" else "redis",
+        learnt_from=service or ("manifest" if fields.get(b"learnt_from") == b"manifest" else "redis"),
         expires=expires,
     )
     return Reading(heartbeat, tuple(complaints))
 
 
-def rejection(key: bytes, complaints: Sequence[Complaint], now: int) -> Rejected:
+def rejection(key: bytes, complaints: Sequence[Complaint], now: int, collector: str = COLLECTOR) -> Rejected:
     """The dead letter of one hash: all complaints about it in one reason."""
     reasons = [
         f"{clause}: {value[:_MAX_VALUE].decode('utf-8', 'replace')!r}" if value else clause
         for clause, value in complaints
     ]
     excerpt = key[:MAX_EXCERPT].decode("utf-8", "replace")
-    return Rejected(ts=now, collector=COLLECTOR, reason="; ".join(reasons)[:MAX_ID], excerpt=excerpt[:MAX_EXCERPT])
+    return Rejected(ts=now, collector=collector, reason="; ".join(reasons)[:MAX_ID], excerpt=excerpt[:MAX_EXCERPT])
 
 
 def _text(fields: Mapping[bytes, bytes], name: bytes, complaints: list[Complaint]) -> str:

@@ -8,11 +8,20 @@ import random
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
-from processors.collectors import code_memory, memory_simulation, peers, reasoning, simulation, sync_events
+from processors.collectors import (
+    code_memory,
+    discovery,
+    memory_simulation,
+    peers,
+    reasoning,
+    simulation,
+    sync_events,
+)
 from processors.collectors.activation import FEDERATION, MEMORY, Half
 from processors.collectors.backoff import Backoff
 from processors.collectors.code_reader import CodeCollector
 from processors.collectors.delivery import ever_published
+from processors.collectors.discovery_reader import DiscoveryCollector
 from processors.collectors.peer_reader import PeerCollector
 from processors.collectors.reasoning_reader import ReasoningCollector
 from processors.collectors.reporter import Reporter
@@ -43,6 +52,8 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
     partitions = streams.live_partitions(settings.ark_partitions)
     # A node's databases are published under its own name: several nodes may share a partition.
     own = {f"{collector}:{node}": collector for collector in _MEMORY}
+    if settings.ark_federation_url is not None:
+        own[discovery.service_at(settings.ark_federation_url).cursor] = discovery.COLLECTOR
     lived = await ever_published(bus, partitions, [*_MESH, *own])
     reporter = Reporter(bus, node, settings.ark_retention)
     sources = _Sources(bus, settings, node, reporter, {own.get(name, name) for name in lived})
@@ -82,6 +93,11 @@ class _Sources:
         self._lived = lived
         self._peers = reporter.source(peers.COLLECTOR, "peers", lived=peers.COLLECTOR in lived)
         self._syncs = reporter.source(sync_events.COLLECTOR, "sync", lived=sync_events.COLLECTOR in lived)
+        # None where no other service is followed.
+        self._discovery = None
+        if settings.ark_federation_url is not None:
+            lived_there = discovery.COLLECTOR in lived
+            self._discovery = reporter.source(discovery.COLLECTOR, "discovery", lived=lived_there)
         self._reasoning = reporter.source(reasoning.COLLECTOR, "reasoning", lived=reasoning.COLLECTOR in lived)
         self._code = reporter.source(code_memory.COLLECTOR, "code", lived=code_memory.COLLECTOR in lived)
         self._mesh = reporter.source(simulation.COLLECTOR, "federation")
@@ -94,7 +110,7 @@ class _Sources:
     def _watching(self) -> list[Coroutine[Any, Any, None]]:
         settings, bus = self._settings, self._bus
         if settings.ark_simulate == "always":
-            for status in (self._peers, self._syncs, self._reasoning, self._code):
+            for status in filter(None, (self._peers, self._syncs, self._discovery, self._reasoning, self._code)):
                 status.resting(bus.clock.now_ms(), "ARK_SIMULATE is always")
             return []
         data = settings.ark_base_path / "data"
@@ -105,6 +121,9 @@ class _Sources:
             (ReasoningCollector(bus, reasoning_db, self._node, self._home, self._reasoning), self._reasoning),
             (CodeCollector(bus, ark_db, self._node, self._home, self._code), self._code),
         ]
+        if self._discovery is not None and settings.ark_federation_url is not None:
+            following = DiscoveryCollector(bus, settings.ark_federation_url, self._partitions, self._discovery)
+            collectors.append((following, self._discovery))
         return [_isolated(collector, status, bus.clock) for collector, status in collectors]
 
     def _simulators(self) -> list[Simulator]:
@@ -120,6 +139,6 @@ class _Sources:
             )
 
         return [
-            simulator(self._mesh, FEDERATION, simulation.Simulation, _MESH),
+            simulator(self._mesh, FEDERATION, simulation.Simulation, (*_MESH, discovery.COLLECTOR)),
             simulator(self._memory, MEMORY, memory_simulation.MemorySimulation, _MEMORY),
         ]

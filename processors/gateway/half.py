@@ -90,6 +90,10 @@ class Half(Generic[S]):
         deadlines = (deadline for _, deadline in self._deadlines(self.summary))
         return min((each for each in deadlines if each > told_at), default=None)
 
+    def feeding(self, group: str) -> tuple[str, ...]:
+        """The groups of the sources that one of ours may come from."""
+        return (group,)
+
     def _parts(self, summary: S) -> Iterator[tuple[str | None, Part]]:
         """What has groups in a summary: the whole (None), and its nodes."""
         yield None, summary
@@ -108,8 +112,8 @@ class Half(Generic[S]):
         for node, part in self._parts(summary):
             for group in self.groups:
                 if _state(part, group).source == "live":
-                    newest = min(heard.get((node, group), -SOURCE_TIMEOUT_MS), summary.ts)
-                    yield (node, group), newest + SOURCE_TIMEOUT_MS
+                    newest = max(heard.get((node, each), -SOURCE_TIMEOUT_MS) for each in self.feeding(group))
+                    yield (node, group), min(newest, summary.ts) + SOURCE_TIMEOUT_MS
 
 
 def aged(part: P, groups: Iterable[str]) -> P:

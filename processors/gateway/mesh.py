@@ -87,6 +87,10 @@ class Mesh(Half[FederationSummary]):
         self.live = World(streams.live_partitions(partitions))
         self.simulated = World([streams.SIMULATED])
 
+    def feeding(self, group: str) -> tuple[str, ...]:
+        """The groups of the sources that one of ours may come from."""
+        return ("peers", "discovery") if group == "peers" else super().feeding(group)
+
     @property
     def shown(self) -> World:
         """The world that the newest summary is about."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
 from processors.runtime.errors import BusDown, SettingsError
 
@@ -35,10 +35,19 @@ _URL_OPTIONS: Final = frozenset(
     {"db", "protocol", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 )
 _MAX_NODE_ID: Final = 256
+_MAX_SERVICE: Final = 240
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:
+        # Its own words may repeat the password.
+        raise ValueError("is not an address") from None
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
+    parts = _split(text)
     if parts.scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if parts.scheme != "unix" and not parts.hostname:
@@ -48,10 +57,36 @@ def _url(text: str) -> str:
     unknown = parse_qs(parts.query, keep_blank_values=True).keys() - _URL_OPTIONS
     if unknown:
         raise ValueError(f"has an option that is not known: {min(unknown)[:40]}")
+    _check_port(parts)
+    return text
+
+
+def _check_port(parts: SplitResult) -> None:
     try:
-        _ = parts.port
-    except ValueError as error:
-        raise ValueError("has a port that is not a number between 1 and 65535") from error
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("has a port that is not a number between 1 and 65535")
+
+
+def _service_url(text: str) -> str:
+    parts = _split(text)
+    if not text.isprintable() or " " in text or parts.scheme not in {"http", "https"}:
+        raise ValueError("must begin with http:// or https://, and have no spaces")
+    try:
+        host = (parts.hostname or "").encode("idna")
+    except UnicodeError:
+        host = b""
+    if not host:
+        raise ValueError("names no host")
+    if parts.query or parts.fragment:
+        raise ValueError("must end with its host or path, /discover comes after it")
+    if len(parts.netloc.rpartition("@")[2]) + len(parts.path) > _MAX_SERVICE:
+        raise ValueError(f"must have at most {_MAX_SERVICE} characters of host and path")
+    if ":" in unquote(parts.username or ""):
+        raise ValueError("must have no colon in the user's name")
+    _check_port(parts)
     return text
 
 
@@ -114,6 +149,7 @@ SETTINGS: Final = (
     Setting("ARK_HTTP_PORT", "8101", _whole(1, 65_535), "port the gateway listens on"),
     Setting("FEDERATION_HOST", "127.0.0.1", _name, "address the federation service listens on; manifests are signed"),
     Setting("FEDERATION_PORT", "9001", _whole(1, 65_535), "port the federation service listens on"),
+    Setting("ARK_FEDERATION_URL", None, _service_url, "another federation service, whose peers are shown too"),
     Setting("ARK_TRUSTED_KEYS_FILE", None, Path, "keys that may claim the tiers `core` and `trusted`; unset: none may"),
     Setting("ARK_PARTITIONS", "16", _whole(1, 1_024), "live partitions, fixed for the life of a bus"),
     Setting("ARK_RETENTION", "1h", _duration_ms, "how long streams keep what was committed"),
@@ -142,6 +178,7 @@ class Settings:
     ark_http_port: int
     federation_host: str
     federation_port: int
+    ark_federation_url: str | None
     ark_trusted_keys_file: Path | None
     ark_partitions: int
     # Milliseconds.

@@ -8,6 +8,7 @@ from typing import TypeVar
 from processors.aggregators import failure_detector as detector
 from processors.aggregators.memory import MemoryEvent
 from schemas.events import (
+    OWN_REDIS,
     CodeState,
     Event,
     Heartbeat,
@@ -44,8 +45,21 @@ class Model:
     def time_of(arrived: int, event: Event) -> int:
         return arrived if event.ts > arrived + 5_000 else event.ts
 
+    @staticmethod
+    def place(event: Heartbeat | PeerGone) -> str:
+        return "here" if event.learnt_from in OWN_REDIS else event.learnt_from
+
+    def is_told(self, last: tuple[int, Heartbeat], event: Heartbeat, ts: int) -> bool:
+        """Whether this node's own Redis told of the peer within two minutes, and another service does now."""
+        return self.place(last[1]) == "here" != self.place(event) and ts < last[0] + 120_000
+
     def roster(self, now: int) -> dict[str, tuple[str, float | None, str | None]]:
         """Known peers: (status, latency, tier)."""
+        return self.beats(now)[0]
+
+    def beats(self, now: int) -> tuple[dict[str, tuple[str, float | None, str | None]], int]:
+        """The known peers, and how many heartbeats counted."""
+        counted = 0
         # The time of a heartbeat that is dated before the last is that of the last.
         beats: dict[str, list[tuple[int, Heartbeat]]] = defaultdict(list)
         gone: dict[str, int] = {}
@@ -57,15 +71,19 @@ class Model:
                 known.clear()
                 gone.pop(event.peer, None)
             if isinstance(event, Heartbeat):
+                if known and event.peer not in gone and self.is_told(known[-1], event, ts):
+                    continue
+                counted += 1
                 known.append((max(ts, known[-1][0]) if known else ts, event))
                 gone.pop(event.peer, None)
-            elif known and ts >= known[-1][0]:
+            elif known and ts >= known[-1][0] and self.place(event) == self.place(known[-1][1]):
                 gone[event.peer] = ts
-        return {
+        roster = {
             peer: self.describe(known, peer in gone, now)
             for peer, known in beats.items()
             if known and now < self.leaves(known[-1], gone.get(peer))
         }
+        return roster, counted
 
     @staticmethod
     def leaves(last: tuple[int, Heartbeat], gone: int | None) -> int:

@@ -36,6 +36,10 @@ def partial(name: str, *events: Event, now: int = NOW) -> Partial:
 
 PEERS: Said = ("peers", "peers", "live", NOW)
 SYNC: Said = ("sync_events", "sync", "live", NOW)
+DISCOVERY: Said = ("discovery", "discovery", "live", NOW)
+NO_DISCOVERY: Said = ("discovery", "discovery", "stale", NOW)
+NO_REDIS: Said = ("peers", "peers", "down", NOW)
+DEAD_REDIS: Said = ("peers", "peers", "stale", NOW)
 SIMULATOR: Said = ("simulator", "federation", "simulated", NOW)
 
 
@@ -51,12 +55,14 @@ SIMULATOR: Said = ("simulator", "federation", "simulated", NOW)
         ((("peers", "peers", "stale", NOW),), "stale"),
         ((("peers", "peers", "live", NOW - SOURCE_TIMEOUT_MS),), "stale"),
         ((("memory", "memory", "simulated", NOW),), "stale"),
+        ((DISCOVERY, SIMULATOR, NO_REDIS), "live"),
+        ((NO_DISCOVERY, SIMULATOR, NO_REDIS), "simulated"),
     ],
 )
 def test_a_live_source_is_believed_before_the_simulation_and_that_before_silence(
     said: tuple[Said, ...], origin: str
 ) -> None:
-    assert half_origin(heard(*said), "federation", ("peers", "sync"), NOW) == origin
+    assert half_origin(heard(*said), "federation", ("peers", "sync", "discovery"), NOW) == origin
 
 
 def test_a_live_group_vouches_for_its_last_word() -> None:
@@ -87,6 +93,36 @@ def test_values_of_a_failed_source_stay_and_are_marked() -> None:
     summary = merge_federation({"0": known}, heard(down, SYNC), "e", 1, NOW + 1_000)
     assert (summary.source, summary.peers.source, summary.sync.source) == ("stale", "stale", "live")
     assert (summary.total_peers, summary.peers.as_of, summary.as_of) == (1, NOW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ((PEERS, NO_DISCOVERY), "live"),
+        ((DEAD_REDIS, DISCOVERY), "stale"),
+        ((NO_REDIS, DISCOVERY), "live"),
+        ((NO_REDIS, NO_DISCOVERY), "stale"),
+        ((DISCOVERY,), "live"),
+        ((NO_REDIS,), "stale"),
+    ],
+)
+def test_the_peers_are_as_true_as_our_own_redis_is_and_only_without_one_as_another_service(
+    said: tuple[Said, ...], state: str
+) -> None:
+    summary = merge_federation({"0": partial("0")}, heard(*said, SYNC), "e", 1, NOW)
+    assert summary.peers.source == state
+
+
+def test_a_redis_that_stands_by_for_another_node_has_answered() -> None:
+    waiting = msgspec.structs.replace(heard(NO_REDIS)["n", "peers"][1], as_of=NOW - 1_000)
+    said = heard(DISCOVERY) | {("n", "peers"): (NOW, waiting)}
+    assert merge_federation({"0": partial("0")}, said, "e", 1, NOW).peers.source == "stale"
+
+
+def test_peers_of_another_service_are_known_where_redis_never_answered() -> None:
+    known = partial("0", Heartbeat(peer="a", ts=NOW, learnt_from="other:9001"))
+    summary = merge_federation({"0": known}, heard(NO_REDIS, DISCOVERY), "e", 1, NOW)
+    assert (summary.total_peers, summary.peers.source, summary.sync_rate) == (1, "live", None)
 
 
 def test_simulated_values_are_never_mixed_with_live_ones() -> None:

@@ -3,11 +3,13 @@ from typing import Literal
 import pytest
 
 from processors.collectors.activation import FALLBACK_MS, FEDERATION, MEMORY, Activation, Half
-from schemas.metrics import SourceState
+from schemas.metrics import SOURCE_TIMEOUT_MS, SourceState
 
 
 def said(
-    state: Literal["live", "stale", "down"], since: int = 0, group: Literal["peers", "code"] = "peers"
+    state: Literal["live", "stale", "down"],
+    since: int = 0,
+    group: Literal["peers", "sync", "discovery", "code"] = "peers",
 ) -> SourceState:
     return SourceState(node="n", collector="c", group=group, state=state, since=since)
 
@@ -57,6 +59,35 @@ def test_fallback_ends_when_the_source_is_live_again() -> None:
     activation.observe(said("stale", since=0), 0)
     activation.observe(said("live"), FALLBACK_MS + 5)
     assert not activation.active(FALLBACK_MS + 5)
+
+
+def test_a_service_that_is_followed_keeps_the_half_from_being_simulated() -> None:
+    activation = Activation(FEDERATION, "auto", ever_live=False, started=0)
+    activation.observe(said("live", group="discovery"), 10)
+    activation.observe(said("down"), 20)
+    assert not activation.active(10**9)
+
+
+@pytest.mark.parametrize(("live", "away"), [("peers", "discovery"), ("discovery", "peers")])
+def test_fallback_does_not_simulate_while_one_source_of_the_half_is_live(
+    live: Literal["peers", "discovery"], away: Literal["peers", "discovery"]
+) -> None:
+    activation = Activation(FEDERATION, "fallback", ever_live=True, started=0)
+    activation.observe(said("stale", since=0, group=away), 0)
+    for now in range(0, 60_001, 5_000):
+        activation.observe(said("live", group=live), now)
+        assert not activation.active(now)
+    activation.observe(said("stale", since=61_000, group=live), 61_000)
+    assert activation.next_deadline(61_000) == 61_000 + FALLBACK_MS
+    assert activation.active(61_000 + FALLBACK_MS)
+
+
+def test_fallback_does_not_wait_for_a_live_source_that_fell_silent() -> None:
+    activation = Activation(FEDERATION, "fallback", ever_live=True, started=0)
+    activation.observe(said("live", group="discovery"), 20_000)
+    activation.observe(said("stale", since=0), 25_000)
+    assert not activation.active(20_000 + SOURCE_TIMEOUT_MS - 1)
+    assert activation.active(20_000 + SOURCE_TIMEOUT_MS)
 
 
 @pytest.mark.parametrize(("half", "other"), [(FEDERATION, "code"), (MEMORY, "peers")])

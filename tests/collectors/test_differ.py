@@ -1,5 +1,5 @@
 from processors.collectors import differ as differ_module
-from processors.collectors.differ import PeerDiffer, published_name
+from processors.collectors.differ import PeerDiffer, published_name, rejected_name
 from schemas.events import Heartbeat, PeerGone, Rejected
 
 NOW = 1_700_000_000_000
@@ -14,6 +14,27 @@ def test_a_new_hash_is_a_heartbeat_with_its_digest() -> None:
     change = PeerDiffer().observe(b"peer:a", HASH, NOW, expires=True)
     assert change.events == (Heartbeat(peer="a", ts=NOW, hostname="h", expires=True),)
     assert [(name, len(digest or b"")) for name, digest in change.digests.items()] == [("a", 8)]
+
+
+def test_what_another_service_tells_says_so_in_all_of_its_events() -> None:
+    differ = PeerDiffer("discovery", "other:9001")
+    hash_of_a_manifest = {b"latency": b"x", b"learnt_from": b"manifest"}
+    heartbeat, letter = differ.observe(b"peer:a", hash_of_a_manifest, NOW).events
+    assert heartbeat == Heartbeat(peer="a", ts=NOW, learnt_from="other:9001")
+    assert isinstance(letter, Rejected)
+    assert letter.collector == "discovery"
+    assert differ.observe(b"peer:a", {}, NOW + 1).events == (PeerGone(peer="a", ts=NOW + 1, learnt_from="other:9001"),)
+
+
+def test_what_names_no_peer_is_refused_once_for_each_reason_until_it_is_met_no_more() -> None:
+    differ = PeerDiffer("discovery", "other")
+    [letter] = differ.refuse("node_id is missing", b"{}", NOW).events
+    assert letter == Rejected(ts=NOW, collector="discovery", reason="node_id is missing", excerpt="{}")
+    assert differ.refuse("node_id is missing", b'{"a":1}', NOW).events == ()
+    differ.unseen_rejected([rejected_name(b"node_id is missing")])
+    assert differ.refuse("node_id is missing", b"{}", NOW).events == ()
+    differ.unseen_rejected([])
+    assert len(differ.refuse("node_id is missing", b"{}", NOW).events) == 1
 
 
 def test_an_equal_hash_is_nothing() -> None:

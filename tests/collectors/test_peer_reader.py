@@ -167,18 +167,23 @@ async def test_a_kill_between_two_partitions_loses_and_doubles_nothing(
     assert sum(isinstance(event, PeerGone) for event in events) == ("2" in before)
 
 
-async def test_two_collectors_of_one_source_double_nothing(bus: Bus, ark: Redis, source_url: str) -> None:
+async def test_of_two_collectors_the_later_works_and_the_other_goes_on_where_it_ends(
+    bus: Bus, ark: Redis, source_url: str
+) -> None:
     first, second = new_status(), new_status()
-    async with (
-        running(PeerCollector(bus, source_url, LIVE, first).run()),
-        running(PeerCollector(bus, source_url, LIVE, second).run()),
-    ):
-        await until(lambda: first.state == second.state == "live")
-        for number in range(100):
-            await ark.hset(f"peer:{number}", "latency", number)
-        beats = await some(bus, Heartbeat, 100)
+    async with running(PeerCollector(bus, source_url, LIVE, first).run()):
+        await until(lambda: first.state == "live")
+        async with running(PeerCollector(bus, source_url, LIVE, second).run()):
+            await until(lambda: second.state == "live")
+            for number in range(100):
+                await ark.hset(f"peer:{number}", "latency", number)
+            await until(lambda: first.state is None)
+            await some(bus, Heartbeat, 100)
+        await ark.hset("peer:100", "latency", 1)
+        beats = await some(bus, Heartbeat, 101)
+        await until(lambda: first.state == "live")
     assert Counter(event.peer for event in beats if isinstance(event, Heartbeat)) == {
-        str(number): 1 for number in range(100)
+        str(number): 1 for number in range(101)
     }
 
 

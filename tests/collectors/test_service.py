@@ -17,6 +17,7 @@ from schemas.events import Event, Heartbeat, NodeSeen
 from schemas.metrics import SourceState
 from tests.collectors.helpers import published, until
 from tests.databases import make_ark, make_reasoning
+from tests.federation.support import Node, Service, running_service
 
 NOWHERE = "redis://:secret@127.0.0.1:1/0"
 
@@ -102,6 +103,48 @@ async def test_a_redis_that_appears_ends_the_simulation(
     async with serving(bus, dataclasses.replace(settings, redis_url=source_url)):
         await until_said(bus, peers="live", sync_events="live", simulator="down")
     assert await heartbeats(bus) == []
+
+
+@contextlib.asynccontextmanager
+async def followed(bus: Bus, settings: Settings, redis_url: str) -> AsyncIterator[tuple[Service, Settings]]:
+    """Another federation service, over another Redis, and settings that follow it."""
+    async with running_service(bus, redis_url) as other:
+        yield other, dataclasses.replace(settings, ark_federation_url=other.url.replace("//", "//user:secret@"))
+
+
+async def test_another_service_that_answers_keeps_the_federation_from_being_simulated(
+    bus: Bus, settings: Settings, source_url: str
+) -> None:
+    async with followed(bus, settings, source_url) as (other, following):
+        await other.post(Node("far").body())
+        async with serving(bus, following):
+            await until_said(bus, peers="down", discovery="live", simulator="down")
+        [beat] = [event for event in await published(bus) if isinstance(event, Heartbeat)]
+        assert (beat.peer, beat.learnt_from) == ("far", other.url.removeprefix("http://"))
+        states = await said(bus)
+    assert (states["discovery"].group, states["discovery"].state) == ("discovery", "stale")
+    async with serving(bus, following):
+        # It was live on this bus, so it is not simulated now.
+        await until_said(bus, peers="down", discovery="stale", simulator="down")
+
+
+async def test_another_service_that_fails_does_not_touch_our_own_redis(
+    bus: Bus, settings: Settings, ark: Redis, source_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    nowhere = "http://user:secret@127.0.0.1:1"
+    settings = dataclasses.replace(settings, redis_url=source_url, ark_federation_url=nowhere)
+    async with serving(bus, settings):
+        await until_said(bus, peers="live", sync_events="live", discovery="down", simulator="down")
+        assert (await said(bus))["discovery"].reason == "connection refused"
+    assert "discovery is down: connection refused" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_no_service_that_is_followed_is_no_source(bus: Bus, settings: Settings) -> None:
+    async with serving(bus, settings):
+        await until_said(bus, peers="down", simulator="simulated")
+    assert "discovery" not in await said(bus)
 
 
 async def test_a_half_that_was_live_before_is_stale_and_not_simulated(

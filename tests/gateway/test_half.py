@@ -83,6 +83,16 @@ def test_the_simulators_heartbeat_does_not_keep_a_live_group_live(case: Case) ->
     assert case.states(NOW) == ("stale", "stale", "stale")
 
 
+def test_peers_of_another_service_stay_live_while_that_is_heard_of() -> None:
+    sources = Sources()
+    mesh = Mesh(16, sources)
+    for group in ("discovery", "sync"):
+        sources.hear(NOW, source(group))
+    mesh.hold(summary())
+    assert mesh.view(NOW + SOURCE_TIMEOUT_MS - 1).source == "live"
+    assert mesh.view(NOW + SOURCE_TIMEOUT_MS).doubts == ((None, "peers"), (None, "sync"))
+
+
 def test_a_stale_group_keeps_its_moment(case: Case) -> None:
     case.hear()
     case.half.hold(case.make(ts=NOW - 500))

@@ -45,6 +45,15 @@ def test_every_setting_has_a_field() -> None:
         ("REDIS_URL", "http://a", "must begin with redis://, rediss:// or unix://"),
         ("REDIS_URL", "redis://", "names no host"),
         ("REDIS_URL", "redis://a:b/0", "has a port that is not a number between 1 and 65535"),
+        ("REDIS_URL", "redis://[::1", "is not an address"),
+        ("ARK_FEDERATION_URL", "redis://a", "must begin with http:// or https://, and have no spaces"),
+        ("ARK_FEDERATION_URL", "http://a b", "must begin with http:// or https://, and have no spaces"),
+        ("ARK_FEDERATION_URL", "http://u:p@", "names no host"),
+        ("ARK_FEDERATION_URL", "http://a..b", "names no host"),
+        ("ARK_FEDERATION_URL", "http://a:0", "has a port that is not a number between 1 and 65535"),
+        ("ARK_FEDERATION_URL", "http://a?b", "must end with its host or path, /discover comes after it"),
+        ("ARK_FEDERATION_URL", "http://a/" + "b" * 239, "must have at most 240 characters of host and path"),
+        ("ARK_FEDERATION_URL", "http://a%3Ab:c@d", "must have no colon in the user's name"),
         ("ARK_NODE_ID", "a\nb", "must have 1 to 256 printable characters"),
         ("ARK_HTTP_HOST", "0.0.0.0", "must be a loopback address: this release has no access tokens yet"),
     ],
@@ -55,9 +64,11 @@ def test_a_value_that_cannot_be_used_is_refused_by_name_and_bound(name: str, val
     assert (str(error.value), error.value.setting) == (f"{name} {message}", name)
 
 
-def test_a_refused_address_is_not_repeated_with_its_password() -> None:
+@pytest.mark.parametrize("name", ["REDIS_URL", "ARK_FEDERATION_URL"])
+@pytest.mark.parametrize("url", ["ftp://user:secret@host", "http://user:secret@host\u2100", "http://user:secret@[zz]"])
+def test_a_refused_address_is_not_repeated_with_its_password(name: str, url: str) -> None:
     with pytest.raises(SettingsError) as error:
-        load_settings({"REDIS_URL": "http://user:secret@host"})
+        load_settings({name: url})
     assert "secret" not in str(error.value)
 
 
@@ -93,9 +104,10 @@ def test_the_address_of_a_socket_is_shown_without_its_password() -> None:
 
 
 def test_the_table_of_settings_hides_passwords() -> None:
-    environment = {"REDIS_URL": "redis://u:secret@host/0"}
+    environment = {"REDIS_URL": "redis://u:secret@host/0", "ARK_FEDERATION_URL": "https://u:secret@host/ark"}
     rows = settings_table(load_settings(environment), environment)
     assert ("REDIS_URL", "redis://host/0", "environment") in rows
+    assert ("ARK_FEDERATION_URL", "https://host/ark", "environment") in rows
 
 
 def test_the_table_of_settings_shows_what_is_unset() -> None:
