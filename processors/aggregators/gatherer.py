@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final, cast
 
-from processors.aggregators.merged import APPEND_INTERVAL_S, MergedWriter
+from processors.aggregators.merged import APPEND_INTERVAL_S, CHECK_S, MergedWriter
 from processors.aggregators.ownership import Grant
 from processors.runtime.bus import Bus, Entry
 from schemas.positions import entry_id
@@ -38,7 +38,11 @@ class Gatherer(MergedWriter):
         # Partition -> id up to which it was read since that was noted last, and how many entries that were.
         read: dict[str, str] = {}
         count = 0
+        check_at = loop.time()
         while True:
+            if loop.time() >= check_at:
+                positions |= await self.begun_anew(positions)
+                check_at = loop.time() + CHECK_S
             # All streams together may give as many times more: each append is bounded below.
             found = await self._bus.read_many(positions, count=_AT_ONCE // len(self._sources) + 1)
             began = loop.time()

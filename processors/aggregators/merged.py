@@ -9,12 +9,16 @@ from processors.aggregators.ownership import Fenced, Grant
 from processors.runtime.bus import Bus, Script
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.tasks import end_tasks
+from schemas.positions import entry_id
 from schemas.streams import writer_key
 
-__all__ = ["APPEND_INTERVAL_S", "MergedWriter"]
+__all__ = ["APPEND_INTERVAL_S", "CHECK_S", "MergedWriter"]
 
 APPEND_INTERVAL_S: Final = 0.005
 """No sooner than this after the last: under load more partials go into one entry."""
+
+CHECK_S: Final = 30.0
+"""How often the positions are compared with the streams that are read."""
 
 _APPEND: Final = Script("append")
 
@@ -55,6 +59,24 @@ class MergedWriter(ABC):
     async def write(self, grant: Grant) -> None:
         """Read and append until cancelled. Raises Fenced, redis-py's errors."""
 
+    async def begun_anew(self, positions: Mapping[str, str]) -> dict[str, str]:
+        """Of the streams at `positions` those that end before them, with the position at which to go on: the beginning.
+
+        A commit begins a stream anew if somebody used up its ids; an XREAD from where we were is silent for ever.
+        Raises redis-py's errors.
+        """
+        async with self._bus.client.pipeline(transaction=False) as pipe:
+            for stream in positions:
+                pipe.xinfo_stream(stream)
+            answers = await pipe.execute(raise_on_error=False)
+        # The newest id that there ever was: the newest entry may have been trimmed, or deleted. No answer, no stream.
+        tops = {stream: answer for stream, answer in zip(positions, answers, strict=True) if isinstance(answer, dict)}
+        return {
+            stream: "0-0"
+            for stream, info in tops.items()
+            if entry_id(info["last-generated-id"]) < entry_id(positions[stream])
+        }
+
     async def append(self, grant: Grant, bodies: Sequence[bytes], gathered: Mapping[str, str]) -> Grant:
         """Add one entry for each of `bodies`, and note up to which id each partition was gathered.
 
@@ -63,8 +85,8 @@ class MergedWriter(ABC):
         """
         args: list[Any] = [grant.token, grant.n, self._kind, self._bus.clock.now_ms(), self._retention_ms, self._most]
         args += [len(bodies), *bodies]
-        for partition, entry_id in gathered.items():
-            args += [partition, entry_id]
+        for partition, up_to in gathered.items():
+            args += [partition, up_to]
         status, *detail = await _APPEND.run(self._bus.client, [self._stream, self.meta_key], args)
         self._bus.clock.sync(detail[-1])
         if status != b"OK":

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from processors.aggregators import merge_federation, merge_memory
 from processors.aggregators.merge import Heard, Partials
-from processors.aggregators.merged import APPEND_INTERVAL_S, MergedWriter
+from processors.aggregators.merged import APPEND_INTERVAL_S, CHECK_S, MergedWriter
 from processors.aggregators.ownership import Grant
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
 from processors.runtime.logging import get_logger
@@ -41,7 +41,7 @@ FEDERATION: Final = Half(
     streams.METRICS_FEDERATION,
     "federation",
     50_000,
-    frozenset({"peers", "sync", "federation"}),
+    frozenset({"peers", "sync", "discovery", "federation"}),
     lambda partial: (partial.epoch, partial.since, partial.federation),
     merge_federation.merge_federation,
     merge_federation.next_deadline,
@@ -72,6 +72,8 @@ class Merger(MergedWriter):
         self._heard: dict[tuple[str, str], tuple[int, SourceState]] = {}
         # Newest id read of each stream.
         self._positions: dict[str, str] = {}
+        # When they are compared with the streams next, loop time in seconds.
+        self._check_at = 0.0
 
     async def write(self, grant: Grant) -> None:
         """Merge until cancelled. Raises Fenced, redis-py's errors."""
@@ -105,6 +107,9 @@ class Merger(MergedWriter):
         """Wait for the next entries, until `deadline` at most; returns whether they change the summary."""
         wait_ms = BLOCK_MS if deadline is None else deadline - self._bus.clock.now_ms()
         positions = {key: self._positions.get(key, "0-0") for key in (*self._partitions, streams.SOURCES)}
+        if (moment := asyncio.get_running_loop().time()) >= self._check_at:
+            self._check_at = moment + CHECK_S
+            positions |= await self.begun_anew(positions)
         found = await self._bus.read_many(positions, block_ms=max(1, min(BLOCK_MS, wait_ms)))
         changed = [self._take(key, entries) for key, entries in found.items()]
         return any(changed)
@@ -112,6 +117,7 @@ class Merger(MergedWriter):
     def _take(self, key: str, entries: list[Entry]) -> bool:
         """Take what a stream brought; returns whether anything of it changes the summary."""
         changed = False
+        unreadable: list[SchemaError] = []
         # Each partial is whole, only the newest counts; of the sources each has its own word.
         for text, fields in entries if key == streams.SOURCES else entries[-1:]:
             self._positions[key] = text.decode()
@@ -121,7 +127,10 @@ class Merger(MergedWriter):
                 else:
                     changed |= self._hold(self._partitions[key], codec.decode_partial(fields))
             except SchemaError as error:
-                _logger.warning("an entry of %s is left out: %s", key, error)
+                unreadable.append(error)
+        if unreadable:
+            # One line, however many somebody wrote at once.
+            _logger.warning("%d entries of %s are left out: %s", len(unreadable), key, unreadable[-1])
         return changed
 
     def _hold(self, partition: str, partial: Partial) -> bool:
@@ -133,6 +142,9 @@ class Merger(MergedWriter):
         return True
 
     def _hear(self, moment: int, state: SourceState) -> bool:
+        # A foreign producer may name an id of its own, and all ids after it are as far ahead: nobody would ever be
+        # silent. It was heard now at the latest.
+        moment = min(moment, self._bus.clock.now_ms())
         if state.group not in self._half.groups:
             return False
         self._heard[state.node, state.collector] = (moment, state)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from processors.aggregators.memory import MemoryLedger
 from processors.aggregators.peers import Roster
 from processors.aggregators.sync import SyncLedger, SyncTotals
+from processors.aggregators.watch import Watch
 from schemas import codec
 from schemas.errors import MalformedEntry, NewerVersion
 from schemas.events import (
@@ -43,6 +44,7 @@ microseconds on each, and serves nobody else meanwhile.
 """
 
 _MAX_FUTURE_MS: Final = 5_000
+_WORD_MS: Final = 1_000
 # An event changes three fields at most: a sync its window, its sender's state and row; a node its own, and that of one
 # that is forgotten for it. The seconds of the rates may all be over at once.
 _ROOM_FOR_BATCH: Final = 3 * MAX_BATCH_EVENTS + 70
@@ -90,17 +92,23 @@ _decode_row = msgspec.json.Decoder(list[int]).decode
 class Partition:
     """The logic of one partition between its restore and its loss."""
 
-    def __init__(self, name: str, now: int, count: int) -> None:
-        """Partition `name` of `count` live ones, or the simulated one, at `now` (ms)."""
+    def __init__(self, name: str, now: int, count: int, watch: Watch | None = None) -> None:
+        """Partition `name` of `count` live ones, or the simulated one, at `now` (ms).
+
+        `watch` tells when the peers were watched; without it they always are.
+        """
         self.name = name
         self._count = count
         self._origin: Origin = "simulated" if name == SIMULATED else "live"
-        self._roster = Roster()
+        self._watch = watch or Watch()
+        self._roster = Roster(self._watch)
         self._ledger = SyncLedger()
         self._memory = MemoryLedger(self._origin)
         self._totals = _Totals(_FORMAT, now)
         # Internal time: the latest `now` that was seen.
         self._now = now
+        # When the newest fact about a peer arrived, ms: then somebody was there to hear.
+        self._heard_at = 0
         # What the next commit tells besides state and roster.
         self._feed: list[tuple[str, bytes]] = []
         self._dead: list[bytes] = []
@@ -168,7 +176,8 @@ class Partition:
             if len(fields) <= _MAX_PARKED_FIELDS and sum(map(len, [*fields, *fields.values()])) <= codec.MAX_BODY:
                 self._parked.append(fields)
             else:
-                self._reject(arrived, "aggregator", f"{error}, and it is too large to be parked", fields.get(b"d", b""))
+                reason = f"{error}, and it is too large to be parked"
+                self._reject(arrived, "aggregator", reason, fields.get(b"d", b""), whole=False)
             return
         except MalformedEntry as error:
             self._reject(arrived, "aggregator", error.reason, fields.get(b"d", b""))
@@ -190,12 +199,13 @@ class Partition:
             return
         match event:
             case Heartbeat():
-                self._totals.heartbeats += 1
+                self._heard_at = max(arrived, self._heard_at)
+                self._totals.heartbeats += self._roster.hear(event, ts, arrived, self._known_until())
                 self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
-                self._roster.hear(event, ts, arrived, self._now)
             case PeerGone():
                 self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
-                self._roster.lose(event.peer, ts, arrived, self._now)
+                self._heard_at = max(arrived, self._heard_at)
+                self._roster.lose(event, ts, arrived, self._known_until())
             case SyncOut():
                 self._ledger.send(event, ts, arrived, self._now)
                 self._roster.share(event.sender, event.bytes, arrived)
@@ -207,7 +217,9 @@ class Partition:
                 if record is not None:
                     self._feed.append(("memory", codec.encode(record)))
             case Rejected():
-                self._reject(ts, event.collector, event.reason, event.excerpt.encode("utf-8", "replace"))
+                self._reject(
+                    ts, event.collector, event.reason, event.excerpt.encode("utf-8", "replace"), whole=event.whole
+                )
 
     def _home_of(self, event: Event) -> str:
         """The partition that an event belongs into; rejected input is at home anywhere."""
@@ -226,9 +238,12 @@ class Partition:
             ok=event.ok,
         )
 
-    def _reject(self, ts: int, by: str, reason: str, raw: bytes) -> None:
+    def _reject(self, ts: int, by: str, reason: str, raw: bytes, *, whole: bool = True) -> None:
+        """Write a dead letter. `whole`: nothing of `raw` was used; cut off or mended, it is not whole all the same."""
         excerpt = raw[:MAX_EXCERPT].decode("utf-8", "replace")
-        self._dead.append(codec.encode(DeadLetter(ts=ts, rejected_by=by, reason=reason, excerpt=excerpt)))
+        whole = whole and excerpt.encode() == raw
+        letter = DeadLetter(ts=ts, rejected_by=by, reason=reason, excerpt=excerpt, whole=whole, partition=self.name)
+        self._dead.append(codec.encode(letter))
 
     def pass_time(self, now: int) -> None:
         """Let time act, on as many peers as fit into one commit; `next_deadline` tells whether some are left.
@@ -236,17 +251,28 @@ class Partition:
         To be called when nothing waits to be folded: a peer must not leave before what had arrived of it is read.
         """
         self._advance(now)
-        self._roster.pass_time(self._now, MAX_DIRTY // 8)
+        self._roster.pass_time(self._known_until(), MAX_DIRTY // 8)
         self._ledger.pass_time(self._now, MAX_DIRTY // 8)
         self._memory.pass_time(self._now)
 
     def _advance(self, now: int) -> None:
         self._now = max(self._now, now)
 
+    def _known_until(self) -> int:
+        """Up to when it is known what was to be heard of the peers, ms: of what comes after it no silence can tell."""
+        return max(self._watch.known_until(self._now), min(self._heard_at, self._now))
+
     def next_deadline(self) -> int | None:
         """When time alone changes something next, ms; None if nothing waits for time."""
-        moments = [self._roster.next_deadline(), self._ledger.next_deadline(), self._memory.next_deadline()]
+        moments = [self._roster_deadline(), self._ledger.next_deadline(), self._memory.next_deadline()]
         return min((moment for moment in moments if moment is not None), default=None)
+
+    def _roster_deadline(self) -> int | None:
+        deadline, known_until = self._roster.next_deadline(), self._known_until()
+        if deadline is None or deadline <= known_until or known_until == self._now:
+            return deadline
+        # What time would change now waits for the next word of a source.
+        return max(deadline, self._now + _WORD_MS)
 
     def needs_commit(self) -> bool:
         """Whether there is something to tell. State that merely fell out of its windows waits for the next commit."""
@@ -289,7 +315,7 @@ class Partition:
 
     def _collect_roster(self, commit: Commit) -> None:
         roster = self._roster
-        rows = {peer_id: roster.row(peer_id, self._now) for peer_id in roster.changed_rows}
+        rows = {peer_id: roster.row(peer_id, self._known_until()) for peer_id in roster.changed_rows}
         commit.roster = {peer_id: codec.encode(row) for peer_id, row in rows.items()}
         for peer_id in roster.left:
             commit.roster[peer_id] = None

@@ -14,6 +14,7 @@ import msgspec
 from processors.aggregators.checkpoint import commit, read_state
 from processors.aggregators.ownership import Fenced, Grant
 from processors.aggregators.partition import Partition
+from processors.aggregators.watch import Watch
 from processors.runtime.bus import Bus, Entry, Subscription
 from processors.runtime.connection import BUS_FAILURES
 from schemas import streams
@@ -30,12 +31,14 @@ _READ_AT_ONCE: Final = 32
 class PartitionRunner:
     """Works one partition for as long as its lease is held."""
 
-    def __init__(self, bus: Bus, partition: str, count: int, retention_ms: int) -> None:
+    def __init__(self, bus: Bus, partition: str, count: int, retention_ms: int, watch: Watch) -> None:
         self._bus = bus
         self._name = partition
         # How many live partitions there are.
         self._count = count
         self._retention_ms = retention_ms
+        # When its peers are watched.
+        self._watch = watch
         # What is held; None before the start. Its n and position are those of the last commit.
         self._grant: Grant | None = None
         self._partition: Partition | None = None
@@ -55,7 +58,7 @@ class PartitionRunner:
         Raises redis-py's errors. Cancellation: safe.
         """
         self._grant, self._on_lost = grant, on_lost
-        self._partition = partition = Partition(self._name, self._bus.clock.now_ms(), self._count)
+        self._partition = partition = Partition(self._name, self._bus.clock.now_ms(), self._count, self._watch)
         try:
             async for fields in read_state(self._bus, self._name):
                 partition.restore(grant.position, fields)

@@ -5,8 +5,10 @@ from functools import partial
 
 from processors.aggregators.gatherer import Gatherer
 from processors.aggregators.merger import FEDERATION, MEMORY, Merger
+from processors.aggregators.observer import Observer
 from processors.aggregators.owner import Makers, own
 from processors.aggregators.runner import PartitionRunner
+from processors.aggregators.watch import Watch
 from processors.runtime.bus import Bus
 from processors.runtime.settings import Settings
 from schemas import streams
@@ -17,18 +19,30 @@ _DEAD_RETENTION_MS = 7 * 24 * 3_600_000
 
 
 async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
-    """Aggregate until `stop`."""
-    await own(bus, _duties(bus, settings), stop)
+    """Aggregate until `stop`. Raises BusDown: if the bus does not answer at the start."""
+    observer = Observer(bus)
+    await observer.start()
+    try:
+        await own(bus, _duties(bus, settings, observer.watch), stop)
+    finally:
+        await observer.stop()
 
 
-def _duties(bus: Bus, settings: Settings) -> tuple[Makers, Makers]:
+def _duties(bus: Bus, settings: Settings, watch: Watch) -> tuple[Makers, Makers]:
     """The partitions, and the writers of merged streams: each kind is shared evenly by itself."""
     names = [*streams.live_partitions(settings.ark_partitions), streams.SIMULATED]
     retention_ms = settings.ark_retention
     feeds = {streams.feed_key(name): name for name in names}
     letters = {streams.dead_key(name): name for name in names}
     partitions: Makers = {
-        streams.meta_key(name): partial(PartitionRunner, bus, name, settings.ark_partitions, retention_ms)
+        streams.meta_key(name): partial(
+            PartitionRunner,
+            bus,
+            name,
+            settings.ark_partitions,
+            retention_ms,
+            Watch() if name == streams.SIMULATED else watch,
+        )
         for name in names
     }
     writers: Makers = {

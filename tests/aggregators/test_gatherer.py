@@ -80,3 +80,24 @@ async def test_how_far_many_entries_were_passed_over_is_noted(bus: Bus) -> None:
             await bus.read_many({streams.FEED_MEMORY: "$"}, block_ms=20)
             noted = entry_id(await bus.client.hget(META, "from:0") or "0-0")
     assert await entries_of(bus, streams.FEED_MEMORY) == []
+
+
+async def test_a_stream_that_began_anew_is_gathered_from_its_beginning(bus: Bus) -> None:
+    await feed(bus, "0", "18446744073709551615-5", "memory", "m1")
+    async with gathering(bus):
+        await gathered(bus, 1)
+    await bus.client.delete(streams.feed_key("0"))
+    await feed(bus, "0", "1-0", "memory", "m2")
+    async with gathering(bus):
+        assert await gathered(bus, 2) == [b"m1", b"m2"]
+
+
+async def test_a_stream_whose_newest_entry_was_deleted_is_not_gathered_again(bus: Bus) -> None:
+    await feed(bus, "0", "1-0", "memory", "m1")
+    await feed(bus, "0", "2-0", "memory", "m2")
+    async with gathering(bus):
+        await gathered(bus, 2)
+    await bus.client.xdel(streams.feed_key("0"), "2-0")
+    await feed(bus, "1", "3-0", "memory", "m3")
+    async with gathering(bus):
+        assert await gathered(bus, 3) == [b"m1", b"m2", b"m3"]

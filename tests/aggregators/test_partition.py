@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from processors.aggregators.merge_federation import merge_federation
 from processors.aggregators.partition import MAX_DIRTY, Partition
 from processors.aggregators.sync import MAX_PAIRS
+from processors.aggregators.watch import Watch
 from schemas import codec
 from schemas.events import MAX_BATCH_EVENTS, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
 from schemas.metrics import DeadLetter, FederationSummary, Partial, PeerRow, SourceState, SyncRecord
@@ -19,6 +20,7 @@ peers = st.sampled_from(["a", "b", "c", "d"])
 # Spread so that events meet in windows, are late, out of order, or ahead.
 delays = st.one_of(st.integers(-20_000, 8_000), st.integers(-400_000, 0))
 gaps = st.one_of(st.integers(0, 3_000), st.integers(0, 200_000), st.integers(0, 2 * HOUR))
+places = st.sampled_from(["redis", "redis", "manifest", "other:9001"])
 outcomes = st.sampled_from([True, True, False, None])
 
 
@@ -31,10 +33,11 @@ def event_at(draw: st.DrawFn, ts: int) -> Event:
             tier=draw(st.sampled_from(["core", "trusted", "verified", "unknown", None])),
             status=draw(st.sampled_from(["online", "offline", "syncing", None, "online"])),
             latency_ms=draw(st.none() | st.integers(0, 500_000).map(lambda us: us / 1000)),
+            learnt_from=draw(places),
             expires=draw(st.booleans()),
         )
     if kind == 5:
-        return PeerGone(peer=draw(peers), ts=ts)
+        return PeerGone(peer=draw(peers), ts=ts, learnt_from=draw(places))
     if kind == 6:
         return SyncIn(peer=draw(peers), ts=ts, ok=draw(outcomes))
     return SyncOut(ts=ts, sender=draw(peers), target=draw(peers), bytes=draw(st.integers(0, 10**6)), ok=draw(outcomes))
@@ -89,7 +92,7 @@ def test_every_value_is_what_the_naive_model_says(history: list[tuple[int, Event
     assert summary.avg_latency == (pytest.approx(sum(latencies) / len(latencies)) if latencies else None)
     assert (summary.sync_rate, summary.sync_bytes_rate, summary.sync_success_rate) == model.rates(now)
     assert summary.active_syncs == model.active_syncs(now)
-    assert summary.heartbeats_total == sum(isinstance(event, Heartbeat) for _, event in history)
+    assert summary.heartbeats_total == model.beats(now)[1]
     assert summary.sync_events_total == len(model.syncs)
     assert summary.sync_bytes_total == sum(event.bytes for event, _ in model.syncs)
     assert summary.sync_failures_total == sum(event.ok is False for event, _ in model.syncs)
@@ -265,6 +268,58 @@ def test_state_of_a_newer_release_is_refused() -> None:
         Partition("0", START, 1).restore("0-0", {b"totals": b"[2, 0]"})
 
 
+def beat(ts: int, learnt_from: str) -> Event:
+    return Heartbeat(peer="a", ts=ts, learnt_from=learnt_from)
+
+
+def gone(ts: int, learnt_from: str) -> Event:
+    return PeerGone(peer="a", ts=ts, learnt_from=learnt_from)
+
+
+def row_after(*events: Event) -> PeerRow:
+    """The row of the peer `a` after events that came as they happened."""
+    partition = Partition("0", START, 1)
+    for event in events:
+        partition.fold(f"{event.ts}-0", entry(event), event.ts)
+    row = partition.collect("e", 1, events[-1].ts).roster["a"]
+    assert row is not None
+    return codec.decode_peer(row)
+
+
+@pytest.mark.parametrize("here", ["redis", "manifest"])
+def test_a_peer_of_our_own_redis_is_not_gone_because_another_service_lists_it_no_more(here: str) -> None:
+    row = row_after(beat(START, "other"), beat(START + 1, here), gone(START + 2, "other"))
+    assert (row.status, row.learnt_from) == ("online", here)
+
+
+def test_a_peer_of_another_service_is_not_gone_because_its_key_here_expired() -> None:
+    heard_there = beat(START + 120_000, "other")
+    row = row_after(beat(START, "redis"), heard_there, gone(START + 120_001, "redis"))
+    assert (row.status, row.learnt_from) == ("online", "other")
+
+
+@pytest.mark.parametrize(("last", "place"), [("redis", "manifest"), ("manifest", "redis"), ("other", "other")])
+def test_a_peer_is_gone_from_where_it_was_last_heard_of(last: str, place: str) -> None:
+    assert row_after(beat(START, last), gone(START + 1, place)).status == "offline"
+
+
+def test_what_another_service_has_from_our_own_redis_is_counted_once() -> None:
+    history = [
+        (ts, beat(ts, place))
+        for at in range(0, 60_000, 20_000)
+        for place, ts in [("redis", START + at), ("other", START + at + 3_000)]
+    ]
+    assert fold_all([*history], START + 60_000).heartbeats_total == 3
+    assert row_after(*(event for _, event in history)).learnt_from == "redis"
+
+
+def test_another_service_tells_of_a_peer_that_our_own_redis_lost_or_has_not_told_of_for_two_minutes() -> None:
+    assert row_after(beat(START, "redis"), gone(START + 1, "redis"), beat(START + 2, "other")).status == "online"
+    silent = [beat(START, "redis"), beat(START + 119_999, "other")]
+    assert row_after(*silent).learnt_from == "redis"
+    assert row_after(*silent, beat(START + 120_000, "other")).learnt_from == "other"
+
+
 def test_a_sync_becomes_one_entry_of_the_feed() -> None:
     partition = Partition("sim", START, 1)
     partition.fold(
@@ -289,6 +344,25 @@ def test_rejected_input_and_unreadable_entries_become_dead_letters() -> None:
         ("aggregator", "expected `object`, got `int`", "1"),
         ("aggregator", "field v is missing", "\ufffd"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "whole"),
+    [
+        ({b"d": b'{"t":"peer_gone"}'}, True),
+        ({b"d": b"\xff"}, False),
+        ({b"d": "\u00e4".encode() * 513}, False),
+        ({b"v": b"2", b"d": b"{}", **{str(k).encode(): b"" for k in range(40)}}, False),
+        (entry(Rejected(ts=5, collector="sync_events", reason="no", excerpt="x", whole=True)), True),
+        (entry(Rejected(ts=5, collector="sync_events", reason="no", excerpt="x")), False),
+    ],
+    ids=["all of it", "no text", "cut off", "another version's", "a collector's", "used by a collector"],
+)
+def test_a_letter_says_whether_it_holds_all_of_the_input(fields: dict[bytes, bytes], *, whole: bool) -> None:
+    partition = Partition("7", START, 16)
+    partition.fold(f"{START}-0", fields, START)
+    [letter] = [msgspec.json.decode(body, type=DeadLetter) for body in partition.collect("e", 1, START).dead]
+    assert (letter.whole, letter.partition) == (whole, "7")
 
 
 def test_an_event_of_another_partition_is_rejected_and_makes_no_second_peer() -> None:
@@ -352,3 +426,34 @@ def test_a_newer_entry_that_is_too_large_to_be_parked_is_a_dead_letter() -> None
     work = partition.collect("e", 1, START)
     assert work.parked == []
     assert b"schema version 2 is newer than this release understands, and it is too large" in work.dead[0]
+
+
+def test_what_nobody_watched_declares_no_peer_offline() -> None:
+    watch = Watch()
+    partition = Partition("0", START, 1, watch)
+    beats = [Heartbeat(peer="a", ts=START + second * 1_000) for second in range(20)]
+    heard_until = START + 19_000
+    partition.fold(f"{heard_until}-1", {b"v": b"1", b"d": codec.encode(beats)}, heard_until)
+    live = SourceState(node="n", collector="peers", group="peers", state="live", since=START)
+    watch.hear(heard_until, live)
+    # Its timeout is five seconds; but the collector ended, and nobody heard anything for an hour.
+    hour_later = heard_until + 3_600_000
+    partition.pass_time(hour_later)
+    assert online(partition, hour_later) == 1
+    deadline = partition.next_deadline()
+    assert deadline is not None
+    assert deadline >= hour_later + 1_000
+    # It is back, and the peer is as silent as it was: only what is heard from now on counts.
+    watch.hear(hour_later, live)
+    partition.pass_time(hour_later)
+    assert online(partition, hour_later) == 1
+    watch.hear(hour_later + 4_000, live)
+    watch.hear(hour_later + 9_000, live)
+    partition.pass_time(hour_later + 9_000)
+    assert online(partition, hour_later + 9_000) == 0
+
+
+def online(partition: Partition, now: int) -> int:
+    """How many peers are online."""
+    fields = {b"v": b"1", b"d": partition.collect("e", 1, now).partial}
+    return codec.decode_partial(fields).federation.online

@@ -19,6 +19,7 @@ from schemas.events import (
 )
 from schemas.metrics import FederationSummary, MemorySummary, SourceState
 from schemas.positions import entry_id
+from tests.collectors.helpers import until
 from tests.integration.aggregation import aggregating, memory_when, summary_when
 from tests.reading import entries_of
 
@@ -96,6 +97,12 @@ async def test_a_successor_goes_on_where_the_last_owner_stopped(bus: Bus, server
             total += 10
             await sender.publish(SourceBatch(str(generation + 1), list(traffic(bus.clock.now_ms(), 10))))
             await summary_when(bus, lambda s: s.heartbeats_total == total)  # noqa: B023  - used before it changes
+
+    async def all_gathered() -> bool:
+        return len(await entries_of(bus, streams.FEED_SYNC)) >= total
+
+    async with aggregating(server_url):
+        await until(all_gathered)
     assert len(await entries_of(bus, streams.FEED_SYNC)) == total
 
 

@@ -7,7 +7,8 @@
 -- Returns {"OK", n, id of the last entry, server ms} | {"FENCED", server ms} | {"MOVED", n, server ms}
 --
 -- Invariant: one writer at a time, and every entry's n is one more than the one before it; what was gathered from a
--- partition, and how far, change together.
+-- partition, and how far, change together. The stream is the writer's alone: where somebody else used up its ids, it
+-- begins anew.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -31,7 +32,13 @@ redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%d', ms - tonumber(ARG
 for i = 8, 7 + count do
   n = n + 1
   id = string.format('%d-%d', ms, n)
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[6], id, 'v', '1', 't', ARGV[3], 'ts', ARGV[4], 'e', meta[4], 'd', ARGV[i])
+  local entry = {'MAXLEN', '~', ARGV[6], id, 'v', '1', 't', ARGV[3], 'ts', ARGV[4], 'e', meta[4], 'd', ARGV[i]}
+  local added = redis.pcall('XADD', KEYS[1], unpack(entry))
+  if type(added) == 'table' and added.err then
+    -- A stream refuses ids that are not above its newest.
+    redis.call('DEL', KEYS[1])
+    redis.call('XADD', KEYS[1], unpack(entry))
+  end
 end
 redis.call('HSET', KEYS[2], 'n', n, 'last_ms', string.format('%d', ms))
 for i = 8 + count, #ARGV, 2 do

@@ -10,7 +10,8 @@
 --
 -- Invariant: n, position, state, roster and what is told of them change together or not at all. Everything is checked
 -- before the first write, because nothing rolls back. Trimming comes first: on a full server it makes the room. What
--- is not committed by this step or an earlier one is never trimmed.
+-- is not committed by this step or an earlier one is never trimmed. The streams that it adds to are the owner's alone:
+-- where somebody else used up their ids, they begin anew.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -60,6 +61,10 @@ local function before(a, b)
   return a_ms < b_ms or (a_ms == b_ms and (tonumber(a_seq) or 0) < (tonumber(b_seq) or 0))
 end
 redis.call('XTRIM', KEYS[2], 'MINID', '~', before(kept, ARGV[4]) and kept or ARGV[4])
+if (redis.call('MEMORY', 'USAGE', KEYS[2]) or 0) > 8388608 then
+  -- Collectors are refused before it comes to this; foreign producers ask nobody, and may name ids that never grow old.
+  redis.call('XTRIM', KEYS[2], 'MINID', ARGV[4])
+end
 
 -- Streams that this commit adds to are cut to their age and their size first.
 local function bound(key, age_ms, bytes)
@@ -93,22 +98,37 @@ change('HSET', KEYS[3], state_sets[1], state_sets[1] + 2 * state_sets[2] - 1)
 change('HDEL', KEYS[4], row_removals[1], row_removals[1] + row_removals[2] - 1)
 change('HSET', KEYS[4], row_sets[1], row_sets[1] + 2 * row_sets[2] - 1)
 
+-- A stream refuses ids that are not above its newest, and any after the last possible one.
+local function add(key, ...)
+  local added = redis.pcall('XADD', key, ...)
+  if type(added) == 'table' and added.err then
+    redis.call('DEL', key)
+    redis.call('XADD', key, ...)
+  end
+end
+
 local epoch = meta[6]
 if ARGV[8] ~= '' then
-  redis.call('XADD', KEYS[5], id, 'v', '1', 't', 'roster', 'ts', ARGV[6], 'e', epoch, 'prev', meta[5] or '0-0',
+  add(KEYS[5], id, 'v', '1', 't', 'roster', 'ts', ARGV[6], 'e', epoch, 'prev', meta[5] or '0-0',
     'd', ARGV[8])
   redis.call('HSET', KEYS[1], 'changes_id', id)
 end
-redis.call('XADD', KEYS[6], 'MAXLEN', '~', '16', id, 'v', '1', 't', 'partial', 'ts', ARGV[6], 'e', epoch, 'd', ARGV[7])
+add(KEYS[6], 'MAXLEN', '~', '16', id, 'v', '1', 't', 'partial', 'ts', ARGV[6], 'e', epoch, 'd', ARGV[7])
 for i = feed[1], feed[1] + 2 * feed[2] - 1, 2 do
-  redis.call('XADD', KEYS[7], '*', 'v', '1', 't', ARGV[i], 'ts', ARGV[6], 'd', ARGV[i + 1])
+  add(KEYS[7], '*', 'v', '1', 't', ARGV[i], 'ts', ARGV[6], 'd', ARGV[i + 1])
 end
 for i = dead[1], dead[1] + dead[2] - 1 do
-  redis.call('XADD', KEYS[8], '*', 'v', '1', 't', 'dead', 'ts', ARGV[6], 'd', ARGV[i])
+  add(KEYS[8], '*', 'v', '1', 't', 'dead', 'ts', ARGV[6], 'd', ARGV[i])
 end
 for _, span in ipairs(parked) do
-  redis.call('XADD', KEYS[9], '*', unpack(ARGV, span[1], span[1] + 2 * span[2] - 1))
+  add(KEYS[9], '*', unpack(ARGV, span[1], span[1] + 2 * span[2] - 1))
 end
 
 redis.call('HSET', KEYS[1], 'n', n, 'pos', ARGV[4], 'last_ms', string.format('%d', ms))
+if ARGV[4] == '18446744073709551615-18446744073709551615' then
+  -- No id is left after this one, which some producer chose: nobody could add to the stream any more. All of it is
+  -- consumed, so it begins anew; without its token the owner has to take the partition up again, from the beginning.
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[1], 'pos', '0-0', 'token', '')
+end
 return {'OK', n, id, now}
