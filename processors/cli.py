@@ -35,7 +35,7 @@ exit codes:
   1    it failed; the last line says why
   2    the command line is wrong
   3    a setting cannot be used, or a port or the state directory is taken
-  4    doctor found trouble
+  4    doctor or status found trouble
   130  interrupted
 """
 _EXAMPLES: Final = """\
@@ -94,6 +94,18 @@ examples:
   ark-pulse check --wait 60         a million patterns are swept once in a while only
 
 """
+_DEAD_HELP: Final = """\
+Look at what was rejected, and give it a second chance. A letter that is replayed is
+published once, whenever the command is killed, and leaves the dead letters.
+
+examples:
+  ark-pulse dead list                                counts, then the newest letters
+  ark-pulse dead list --source sync_events --json
+  ark-pulse dead show 1795372800000-7
+  ark-pulse dead replay 1795372800000-7
+  ark-pulse dead replay --all --reason "belongs into"
+
+"""
 _CAPTURE_HELP: Final = """\
 Let ark.db log which rows change, by a table and triggers of its own: a change is
 then found at once and at the same cost, however large the tables are. This writes
@@ -113,6 +125,17 @@ examples:
   ark-pulse peer register --key node.key --node-id ark-node-1 --every 30
   ark-pulse peer pins                  which key each node id belongs to
   ark-pulse peer unpin ark-node-1      let the next key that comes have it
+
+"""
+_STATUS_HELP: Final = """\
+Show on one screen both halves, each source, the bus, the partitions, and how many
+clients the gateway has. What was live and is not, or is not there, is trouble
+(exit code 4); what never was live here, or is simulated, is none.
+
+examples:
+  ark-pulse status
+  ark-pulse status --watch             draw it again at every change, until Ctrl-C
+  ark-pulse status --json | python -m json.tool
 
 """
 _DOCTOR_HELP: Final = """\
@@ -160,6 +183,23 @@ def _add_peer_actions(peer: argparse.ArgumentParser) -> None:
     unpin.add_argument("node_id", metavar="ID")
 
 
+def _add_dead_actions(dead: argparse.ArgumentParser) -> None:
+    chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument("--source", metavar="S", help="only what S rejected, a collector or `aggregator`")
+    chosen.add_argument("--reason", metavar="TEXT", help="only reasons with TEXT in them")
+    actions = dead.add_subparsers(dest="action", required=True, metavar="action")
+    listed = actions.add_parser("list", help="count by source and reason, and list the newest", parents=[chosen])
+    listed.add_argument("--count", type=_positive, default=20, metavar="N", help="list N letters (default: 20)")
+    listed.add_argument("--json", action="store_true", help="one JSON object")
+    show = actions.add_parser("show", help="show all of a letter")
+    show.add_argument("id", metavar="ID")
+    show.add_argument("--json", action="store_true", help="one JSON object")
+    replay = actions.add_parser("replay", help="publish the input of a letter again", parents=[chosen])
+    which = replay.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", metavar="ID", nargs="?")
+    which.add_argument("--all", action="store_true", help="all, or those of --source and --reason")
+
+
 def _parser() -> argparse.ArgumentParser:
     def command(name: str, summary: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(
@@ -195,9 +235,13 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check", "compare what is published with a direct count", _CHECK_HELP)
     check.add_argument("--json", action="store_true", help="one JSON object")
     check.add_argument("--wait", type=_positive, default=3, metavar="S", help="seconds a value may take (default: 3)")
+    _add_dead_actions(command("dead", "look at rejected input, or replay it", _DEAD_HELP))
     capture = command("capture", "let ark.db log its changes, or no longer", _CAPTURE_HELP)
     capture.add_argument("action", choices=("install", "remove", "status"))
     _add_peer_actions(command("peer", "keys and manifests of nodes", _PEER_HELP))
+    status = command("status", "see the sources, the bus and the clients", _STATUS_HELP)
+    status.add_argument("--json", action="store_true", help="one JSON object")
+    status.add_argument("--watch", action="store_true", help="again at every change, and every five seconds")
     doctor = command("doctor", "look for trouble", _DOCTOR_HELP)
     doctor.add_argument("--json", action="store_true", help="one JSON object")
     version = command("version", "tell the version", "Print the version.\n\n")
@@ -258,14 +302,14 @@ def _bus(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _tail(options: argparse.Namespace, settings: Settings) -> int:
-    from processors.client.items import streams_of
     from processors.client.lines import as_json, as_text
     from processors.client.tail import tail
     from processors.runtime.settings import bus_url
 
     tail(
         bus_url(settings),
-        streams_of(options.topic, settings.ark_partitions),
+        options.topic,
+        settings.ark_partitions,
         as_json if options.json else as_text,
         from_start=options.from_start,
         count=options.count,
@@ -287,6 +331,22 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
     from processors.tools.check import check
 
     return check(settings, json_text=options.json, wait_s=options.wait)
+
+
+def _dead(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.collectors import sync_events
+    from processors.tools import dead
+    from processors.tools.letters import Choice
+
+    if options.action == "show":
+        dead.show(settings, options.id, as_json=options.json)
+        return OK
+    choice = Choice(options.source, options.reason)
+    if options.action == "list":
+        dead.list_letters(settings, choice, count=options.count, as_json=options.json)
+        return OK
+    readers = {sync_events.COLLECTOR: sync_events.read_item}
+    return OK if dead.replay(settings, readers, options.id, choice) else FAILURE
 
 
 def _capture(options: argparse.Namespace, settings: Settings) -> int:
@@ -311,6 +371,12 @@ def _peer(options: argparse.Namespace, settings: Settings) -> int:
     return OK
 
 
+def _status(options: argparse.Namespace, settings: Settings) -> int:
+    from processors.tools.status import status
+
+    return status(settings, json_text=options.json, watch=options.watch)
+
+
 def _doctor(options: argparse.Namespace, settings: Settings) -> int:
     from processors.runtime.doctor import doctor
 
@@ -324,8 +390,10 @@ _COMMANDS: Final = {
     "tail": _tail,
     "seed": _seed,
     "check": _check,
+    "dead": _dead,
     "capture": _capture,
     "peer": _peer,
+    "status": _status,
     "doctor": _doctor,
 }
 

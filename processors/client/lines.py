@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from processors.client.items import BeginsAgain, Item, Received, Unreadable
+from processors.runtime.output import visible
 from schemas.metrics import (
     DeadLetter,
     FederationSummary,
@@ -18,6 +19,9 @@ from schemas.metrics import (
 )
 
 __all__ = ["as_json", "as_text"]
+
+# Of the year 9999: later than any calendar goes, in any time zone.
+_LAST_MS: Final = 253_370_764_800_000
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -44,19 +48,17 @@ def as_text(item: Item) -> str:
         return f"{item.stream} begins again: its server was wiped, or lost its newest entries"
     moment = _clock(int(item.entry_id.partition("-")[0]))
     if isinstance(item, Unreadable):
-        return f"{moment} {item.stream} {item.entry_id} cannot be read: {_visible(item.reason)}"
+        return f"{moment} {item.stream} {item.entry_id} cannot be read: {visible(item.reason)}"
     if isinstance(item.value, dict):
         return "\n".join(f"{moment} {_roster_line(peer, row)}" for peer, row in item.value.items())
     return f"{moment} {_LINES[type(item.value)](item.value)}"
 
 
 def _clock(ms: int) -> str:
+    if ms > _LAST_MS:
+        # A foreign producer may name an id of its own.
+        return "(no time)"
     return dt.datetime.fromtimestamp(ms / 1_000).astimezone().strftime("%H:%M:%S.%f")[:-3]
-
-
-def _visible(text: str) -> str:
-    """`text` without anything that a terminal would obey."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _number(value: float | None, unit: str, digits: int = 1) -> str:
@@ -83,33 +85,31 @@ def _memory_line(summary: MemorySummary) -> str:
 
 
 def _record_line(record: MemoryRecord) -> str:
-    return f"{record.source:<9} {_visible(record.node)}  {record.severity}  {_visible(record.message)}"
+    return f"{record.source:<9} {visible(record.node)}  {record.severity}  {visible(record.message)}"
 
 
 def _sync_line(sync: SyncRecord) -> str:
     outcome = {True: "ok", False: "failed", None: "under way"}[sync.ok]
-    ends = f"{_visible(sync.sender)} -> {_visible(sync.target)}"
-    return f"{sync.source:<9} {ends}  {_visible(sync.action) or 'sync'}  {sync.bytes} bytes  {outcome}"
+    ends = f"{visible(sync.sender)} -> {visible(sync.target)}"
+    return f"{sync.source:<9} {ends}  {visible(sync.action) or 'sync'}  {sync.bytes} bytes  {outcome}"
 
 
 def _source_line(source: SourceState) -> str:
-    why = f"  ({_visible(source.reason)})" if source.reason else ""
-    how = f"  {_visible(source.detail)}" if source.detail else ""
+    why = f"  ({visible(source.reason)})" if source.reason else ""
+    how = f"  {visible(source.detail)}" if source.detail else ""
     counts = f"published {source.published}, rejected {source.rejected}"
-    return (
-        f"{source.state:<9} {_visible(source.node)} {_visible(source.collector)} ({source.group})  {counts}{how}{why}"
-    )
+    return f"{source.state:<9} {visible(source.node)} {visible(source.collector)} ({source.group})  {counts}{how}{why}"
 
 
 def _dead_line(letter: DeadLetter) -> str:
-    return f"{_visible(letter.rejected_by)}: {_visible(letter.reason)}  {_visible(letter.excerpt)}".rstrip()
+    return f"{visible(letter.rejected_by)}: {visible(letter.reason)}  {visible(letter.excerpt)}".rstrip()
 
 
 def _roster_line(peer: str, row: PeerRow | None) -> str:
     if row is None:
-        return f"gone      {_visible(peer)}"
-    tier = _visible(row.tier or "unknown tier")
-    return f"{row.status:<9} {_visible(peer)}  {tier}  latency {_number(row.latency_ms, ' ms')}"
+        return f"gone      {visible(peer)}"
+    tier = visible(row.tier or "unknown tier")
+    return f"{row.status:<9} {visible(peer)}  {tier}  latency {_number(row.latency_ms, ' ms')}"
 
 
 _LINES: Final[Mapping[type, Callable[[Any], str]]] = {

@@ -2,7 +2,7 @@
 
 import heapq
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
@@ -10,7 +10,6 @@ import msgspec
 
 from processors.gateway.half import View
 from processors.gateway.mesh import World
-from processors.gateway.sources import HeardSource
 from processors.gateway.state import State
 from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, GroupState, MemorySummary
 from schemas.positions import Position, encode_position
@@ -74,14 +73,16 @@ def peers(world: World, group: GroupState, limit: int, status: str | None) -> di
     }
 
 
-def sources(heard: Sequence[HeardSource], now: int) -> dict[str, Any]:
+def sources(state: State, now: int) -> dict[str, Any]:
     """What the collectors said last; `silent` are those that were not heard of for 15 s."""
     return {
+        "timestamp": now,
+        "bus": _bus(state),
         "sources": [
-            msgspec.to_builtins(each.state)
+            msgspec.structs.asdict(each.state)
             | {"heard_at": each.heard_at, "silent": now - each.heard_at >= SOURCE_TIMEOUT_MS}
-            for each in heard
-        ]
+            for each in state.sources.by_name()
+        ],
     }
 
 
@@ -102,8 +103,11 @@ def health(state: State, now: int) -> dict[str, Any]:
     else:
         status, reason = "ok", ""
     halves = {name: {"source": view.source, "as_of": view.as_of} for name, view in views.items()}
-    bus = "up" if state.bus_answers else "lost"
-    return {"status": status, "reason": reason, **halves["federation"], "halves": halves, "bus": bus}
+    return {"status": status, "reason": reason, **halves["federation"], "halves": halves, "bus": _bus(state)}
+
+
+def _bus(state: State) -> str:
+    return "up" if state.bus_answers else "lost"
 
 
 def why_nothing(state: State) -> str:

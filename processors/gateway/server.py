@@ -34,6 +34,8 @@ class Server:
     ) -> None:
         self._state = state
         self._clock = clock
+        # Those of each path, by its half.
+        self._sockets = {"federation": federation, "memory": memory}
         app = web.Application(middlewares=[errors_as_json(loopback_only=True)])
         app.on_response_prepare.append(adding_headers(_HEADERS))
         app.router.add_get("/", self._page)
@@ -97,10 +99,11 @@ class Server:
         return json_answer(answers.peers(mesh.shown, summary.peers, limit, status))
 
     async def _sources(self, _request: web.Request) -> web.StreamResponse:
-        return json_answer(answers.sources(self._state.sources.by_name(), self._clock.now_ms()))
+        return json_answer(answers.sources(self._state, self._clock.now_ms()))
 
     async def _health(self, _request: web.Request) -> web.StreamResponse:
-        return json_answer(answers.health(self._state, self._clock.now_ms()))
+        clients = {name: len(sockets) for name, sockets in self._sockets.items()}
+        return json_answer(answers.health(self._state, self._clock.now_ms()) | {"clients": clients})
 
     async def _alive(self, _request: web.Request) -> web.StreamResponse:
         return json_answer({"status": "ok"})

@@ -34,6 +34,10 @@ class Sockets:
         # Connections from before their handshake to their end.
         self._open = 0
 
+    def __len__(self) -> int:
+        """How many clients are connected."""
+        return len(self._fanout)
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client until it leaves, or is closed. Cancellation: the connection is cut off.
 

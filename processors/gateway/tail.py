@@ -193,7 +193,8 @@ class Tail:
             self._tops[streams.SOURCES] = heard = entry_id(each)
             state = self._decoded(streams.SOURCES, fields, codec.decode_source)
             if state is not None:
-                self._state.sources.hear(heard[0], state)
+                # A foreign producer may name an id of its own; it was heard now at the latest.
+                self._state.sources.hear(min(heard.ms, self._bus.clock.now_ms()), state)
                 for half in self._state.halves:
                     if state.group in half.groups:
                         self._changed[half]()

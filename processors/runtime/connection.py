@@ -13,7 +13,16 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
-__all__ = ["BUS_FAILURES", "CONNECTION_FAILURES", "SOCKET_TIMEOUT_S", "connection_options", "open_client"]
+from schemas.streams import PARTITIONS
+
+__all__ = [
+    "BUS_FAILURES",
+    "CONNECTION_FAILURES",
+    "SOCKET_TIMEOUT_S",
+    "connection_options",
+    "open_client",
+    "partitions_of",
+]
 
 CONNECTION_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, OSError)
 """What redis-py raises while the server does not answer, or the connection is cut."""
@@ -67,3 +76,11 @@ def connection_options(url: str) -> dict[str, Any]:
 def open_client(url: str, **options: Any) -> Redis:
     """A client of the server at `url`; it connects when it is used. `options` are a connection pool's, and go first."""
     return Redis.from_pool(ConnectionPool(**(connection_options(url) | options)))
+
+
+async def partitions_of(client: Redis, default: int) -> int:
+    """How many live partitions the bus of `client` was made with; `default` if no process has opened it yet.
+
+    Raises redis-py's errors.
+    """
+    return int(await client.get(PARTITIONS) or default)

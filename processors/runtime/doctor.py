@@ -8,7 +8,7 @@ from typing import Final
 
 from processors.runtime.errors import BusDown
 from processors.runtime.health import Finding, examine
-from processors.runtime.output import print_line
+from processors.runtime.output import print_line, visible
 from processors.runtime.settings import SETTINGS, Settings, hide_password
 
 __all__ = ["TROUBLE", "doctor", "settings_table"]
@@ -56,11 +56,12 @@ def _as_json(rows: list[tuple[str, str, str]], findings: list[Finding]) -> str:
 
 
 def _as_text(rows: list[tuple[str, str, str]], findings: list[Finding]) -> str:
+    width = max(len(name) for name, _, _ in rows)
     lines = ["settings"]
-    lines += [f"  {name:<18} {value}  ({origin})" for name, value, origin in rows]
+    lines += [f"  {name:<{width}} {value}  ({origin})" for name, value, origin in rows]
     lines += ["checks"]
     for found in findings:
         lines.append(f"  {_MARKS[found.level]}  {found.check}: {found.text}")
         if found.advice:
             lines.append(f"           -> {found.advice}")
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))

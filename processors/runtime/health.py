@@ -4,35 +4,38 @@ All run at once, each within a deadline, and none changes anything.
 """
 
 import asyncio
-import json
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from processors.runtime.connection import open_client
 from processors.runtime.keyspace import NOTIFY_OPTION, missing_flags
+from processors.runtime.observation import (
+    Heard,
+    Level,
+    ask_gateway,
+    clause,
+    clock_skew_ms,
+    level_of,
+    listens,
+    read_sources,
+    server_name,
+)
 from processors.runtime.probes import address, http_get
 from processors.runtime.settings import Settings, hide_password
-from schemas import codec, streams
-from schemas.errors import SchemaError
-from schemas.metrics import SOURCE_TIMEOUT_MS, SourceState
+from schemas import streams
 
-__all__ = ["CHECK_S", "Finding", "Level", "examine"]
+__all__ = ["CHECK_S", "Finding", "examine"]
 
 CHECK_S: Final = 2.0
 """How long one check may take, seconds."""
 
-Level: TypeAlias = Literal["ok", "warning", "trouble"]
-"""How a thing is: a warning is something that works less well than it could."""
-
 _LEAST_PYTHON: Final = (3, 11)
 _LEAST_SERVER: Final = (7, 0)
 _MAX_SKEW_MS: Final = 1_000
-_NEWEST_SOURCES: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ async def examine(settings: Settings, bus_url: str | None) -> list[Finding]:
         ("bus", lambda: _bus(settings, bus_url)),
         ("source", lambda: _source(settings)),
         ("gateway", lambda: _gateway(settings)),
+        ("federation", lambda: _federation(settings)),
         ("shown", lambda: _shown(bus_url)),
     ]
     found = await asyncio.gather(*(_bounded(name, check) for name, check in checks))
@@ -85,30 +89,28 @@ async def _bus(settings: Settings, url: str | None) -> Sequence[Finding]:
     async with open_client(url) as client:
         try:
             info = await client.info("server", "memory")
-            asked = time.time()
-            seconds, micros = await client.time()
-            middle_ms = (asked + time.time()) * 500
+            skew_ms = await clock_skew_ms(client)
             partitions: Any = await client.get(streams.PARTITIONS)
         except (AuthenticationError, NoPermissionError) as error:
-            return [Finding("bus", "trouble", f"{shown}: {_clause(error)}", "see user and password in ARK_BUS_URL")]
+            return [Finding("bus", "trouble", f"{shown}: {clause(error)}", "see user and password in ARK_BUS_URL")]
         except (RedisError, OSError) as error:
-            return [Finding("bus", "trouble", f"{shown}: {_clause(error)}", "see whether it runs: `ark-pulse up`")]
+            return [Finding("bus", "trouble", f"{shown}: {clause(error)}", "see whether it runs: `ark-pulse up`")]
     return [
         _bus_server(shown, info),
         _bus_partitions(settings, partitions),
-        _skew(seconds * 1_000 + micros / 1_000 - middle_ms),
+        _skew(skew_ms),
     ]
 
 
 def _bus_server(shown: str, info: dict[str, Any]) -> Finding:
-    kind, version = ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info["redis_version"])
+    server = server_name(info)
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < _LEAST_SERVER:
-        return Finding("bus", "trouble", f"{shown} is {kind} {version}", "use Redis 7.0 or later, or Valkey")
+        return Finding("bus", "trouble", f"{shown} is {server}", "use Redis 7.0 or later, or Valkey")
     policy = info["maxmemory_policy"]
     if policy != "noeviction":
         text = f"{shown} has maxmemory-policy {policy}, and may drop what is not yet counted"
         return Finding("bus", "trouble", text, "set maxmemory-policy to noeviction")
-    return Finding("bus", "ok", f"{shown} is {kind} {version}, maxmemory-policy {policy}")
+    return Finding("bus", "ok", f"{shown} is {server}, maxmemory-policy {policy}")
 
 
 def _bus_partitions(settings: Settings, made_with: bytes | None) -> Finding:
@@ -135,7 +137,7 @@ async def _source(settings: Settings) -> Sequence[Finding]:
             await client.ping()
         except (RedisError, OSError) as error:
             advice = "set REDIS_URL to ARK's Redis; until it answers its half is simulated or stale"
-            return [Finding("redis", "warning", f"{shown}: {_clause(error)}", advice)]
+            return [Finding("redis", "warning", f"{shown}: {clause(error)}", advice)]
         try:
             answer: Any = await client.config_get(NOTIFY_OPTION)
         except (NoPermissionError, ResponseError):
@@ -158,23 +160,39 @@ def _notifications(flags: str) -> Finding:
 
 
 async def _gateway(settings: Settings) -> Sequence[Finding]:
-    host, port = settings.ark_http_host, settings.ark_http_port
-    where = address(host, port)
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
+    where, found, health = await ask_gateway(settings)
+    if found == "nothing":
         return [Finding("gateway", "trouble", f"nothing listens on {where}", "start it with `ark-pulse up`")]
-    writer.close()
-    answer = await http_get(host, port, "/api/health")
-    try:
-        health = json.loads(b"" if answer is None else answer.body)
-        status, source = health["status"], health["source"]
-    except (ValueError, KeyError, TypeError):
+    if health is None:
         advice = "end it, or set ARK_HTTP_PORT to a free port"
         return [Finding("gateway", "trouble", f"{where} is in use by another program", advice)]
-    level: Level = "ok" if status == "ok" else "warning"
-    advice = "" if status == "ok" else "the other findings tell why"
-    return [Finding("gateway", level, f"http://{where}/ answers: status {status}, source {source}", advice)]
+    level: Level = "ok" if health.status == "ok" else "warning"
+    advice = "" if health.status == "ok" else "the other findings tell why"
+    text = f"http://{where}/ answers: status {health.status}, source {health.source}"
+    return [Finding("gateway", level, text, advice)]
+
+
+async def _federation(settings: Settings) -> Sequence[Finding]:
+    """Whether a federation service answers. The system works without: another one may be followed."""
+    host, port = settings.federation_host, settings.federation_port
+    where = address(host, port)
+    if not await listens(host, port):
+        advice = "start it with `ark-pulse up`, or set ARK_FEDERATION_URL to one that is to be followed"
+        return [_without_federation(settings, f"nothing listens on {where}", advice)]
+    answer = await http_get(host, port, "/discover")
+    if answer is not None and answer.status == 200 and answer.body.lstrip().startswith(b'{"peers"'):
+        return [Finding("federation", "ok", f"http://{where}/discover answers")]
+    if answer is not None and answer.status == 503 and answer.body.lstrip().startswith(b'{"error"'):
+        text = f"http://{where}/discover cannot tell who is there"
+        return [Finding("federation", "warning", text, "see whether REDIS_URL answers")]
+    advice = "set ARK_FEDERATION_URL if it is to be followed, or FEDERATION_PORT to a free port"
+    return [_without_federation(settings, f"{where} is in use by another program", advice)]
+
+
+def _without_federation(settings: Settings, text: str, advice: str) -> Finding:
+    if settings.ark_federation_url is None:
+        return Finding("federation", "warning", text, advice)
+    return Finding("federation", "ok", f"{text}, ARK_FEDERATION_URL is followed")
 
 
 async def _shown(url: str | None) -> Sequence[Finding]:
@@ -183,42 +201,26 @@ async def _shown(url: str | None) -> Sequence[Finding]:
         return []
     async with open_client(url) as client:
         try:
-            entries: Any = await client.xrevrange(streams.SOURCES, count=_NEWEST_SOURCES)
-            seconds, _ = await client.time()
+            sources, _ = await read_sources(client)
         except (RedisError, OSError):
             return []  # the check of the bus says so
-    newest: dict[tuple[str, str], tuple[int, SourceState]] = {}
-    for raw_id, fields in entries:
-        try:
-            state = codec.decode_source(fields)
-        except SchemaError:
-            continue  # of a newer release
-        newest.setdefault((state.node, state.collector), (int(raw_id.partition(b"-")[0]), state))
-    if not newest:
+    if not sources:
         return [Finding("sources", "warning", "no collector has reported yet", "start `ark-pulse up`")]
-    return [_source_finding(state, seconds * 1_000 - heard) for _, (heard, state) in sorted(newest.items())]
+    return [_source_finding(heard) for heard in sources]
 
 
-def _source_finding(state: SourceState, age_ms: int) -> Finding:
+def _source_finding(heard: Heard) -> Finding:
+    state, level = heard.state, level_of(heard)
     check = f"source {state.collector}"
-    if age_ms > SOURCE_TIMEOUT_MS:
-        text = f"{state.node} has not reported for {age_ms // 1_000} s"
-        return Finding(check, "warning", text, "see whether `ark-pulse up` runs there")
-    text = f"{state.node}: {state.group} is {state.state}" + (f" ({state.reason})" if state.reason else "")
-    if state.state == "live":
-        return Finding(check, "ok", text)
+    if heard.silent:
+        text = f"{state.node} has not reported for {heard.age_ms // 1_000} s"
+        return Finding(check, level, text, "see whether `ark-pulse up` runs there")
     if state.group in {"federation", "memory"} and state.state == "down":
-        return Finding(check, "ok", f"{state.node}: nothing is simulated")
-    advice = {
-        "simulated": "see REDIS_URL and ARK_SIMULATE",
-        "stale": "see whether its source answers",
-        "down": "see whether its source answers",
-    }[state.state]
-    return Finding(check, "warning", text, advice)
-
-
-def _clause(error: Exception) -> str:
-    """What went wrong, without the address and on one line."""
-    if isinstance(error, RedisError):
-        return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    return getattr(error, "strerror", None) or "no answer"
+        return Finding(check, level, f"{state.node}: nothing is simulated")
+    text = f"{state.node}: {state.group} is {state.state}" + (f" ({state.reason})" if state.reason else "")
+    if level == "ok":
+        return Finding(check, level, text)
+    setting = "ARK_BASE_PATH" if state.group == "memory" else "REDIS_URL"
+    simulated = state.state == "simulated"
+    advice = f"see {setting} and ARK_SIMULATE" if simulated else "see whether its source answers"
+    return Finding(check, level, text, advice)

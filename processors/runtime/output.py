@@ -1,9 +1,9 @@
-"""Standard output that may lose its reader."""
+"""Standard output: it may lose its reader, and a terminal obeys what is written to it."""
 
 import os
 import sys
 
-__all__ = ["print_line"]
+__all__ = ["print_line", "visible"]
 
 
 def print_line(line: str) -> bool:
@@ -15,3 +15,8 @@ def print_line(line: str) -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
     return True
+
+
+def visible(text: str) -> str:
+    """`text` without anything that a terminal would obey: control characters are escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -14,7 +14,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from processors.runtime.connection import open_client
+from processors.runtime.connection import open_client, partitions_of
 from processors.runtime.errors import BusDown, BusError
 from processors.runtime.output import print_line
 from processors.runtime.settings import Settings, bus_url, node_id
@@ -85,7 +85,8 @@ def check(settings: Settings, *, json_text: bool, wait_s: float) -> int:
 async def _check(settings: Settings, url: str, node: str, data: Path, wait_s: float) -> list[Row]:
     async with open_client(url) as bus, open_client(settings.redis_url) as source:
         try:
-            federation = await check_federation(bus, source, node, settings.ark_partitions, wait_s)
+            partitions = await partitions_of(bus, settings.ark_partitions)
+            federation = await check_federation(bus, source, node, partitions, wait_s)
             return [*federation, *await check_memory(bus, data, node, wait_s)]
         except (RedisError, OSError) as error:
             raise BusDown(f"the bus does not answer: {error}") from error

@@ -3,12 +3,14 @@
 PulseError
 ├── TargetFailed    ARK's Redis, one of its databases or a service does not answer, or refuses what it is asked
 ├── Refused         a target holds what `seed` did not make
-└── PeerFailed      a command of `ark-pulse peer` cannot do what it was asked
+├── PeerFailed      a command of `ark-pulse peer` cannot do what it was asked
+└── DeadFailed      a command of `ark-pulse dead` cannot do what it was asked
+    └── LetterStays     a letter cannot be replayed
 """
 
 from processors.runtime.errors import PulseError
 
-__all__ = ["PeerFailed", "Refused", "TargetFailed"]
+__all__ = ["DeadFailed", "LetterStays", "PeerFailed", "Refused", "TargetFailed"]
 
 
 class TargetFailed(PulseError):
@@ -27,3 +29,15 @@ class Refused(PulseError):
 
 class PeerFailed(PulseError):
     """A command of `ark-pulse peer` cannot do what it was asked; the text says why."""
+
+
+class DeadFailed(PulseError):
+    """A command of `ark-pulse dead` cannot do what it was asked; the text says why."""
+
+
+class LetterStays(DeadFailed):
+    """A letter cannot be replayed. `why` is a short clause."""
+
+    def __init__(self, letter_id: str, why: str) -> None:
+        super().__init__(f"letter {letter_id} stays: {why}")
+        self.why = why

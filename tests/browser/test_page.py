@@ -10,8 +10,8 @@ from playwright.async_api import Page, async_playwright, expect
 from redis.asyncio import Redis
 
 from processors.runtime.bus import Bus
-from schemas import streams
-from tests.gateway.support import Gateway, World, eventually, log, row, running_gateway, sync
+from schemas import codec, streams
+from tests.gateway.support import Gateway, World, eventually, log, row, running_gateway, source, sync
 
 CHROMIUM = shutil.which("chromium")
 
@@ -254,6 +254,64 @@ async def test_a_lost_connection_dims_its_own_half_only(page: Page, gateway: Gat
     await expect(page.locator("#memory-word")).to_have_text("LIVE")
 
 
+async def report(world: World, collector: str = "peers", **values: Any) -> None:
+    body = codec.encode(source(collector=collector, since=await world.now(), **values))
+    await world.client.xadd(streams.SOURCES, codec.entry_fields("source", 1, body))  # type: ignore[arg-type]
+
+
+async def test_each_source_is_a_row_of_a_table_with_a_caption(page: Page, world: World) -> None:
+    await report(world, "sync_events", group="sync", published=1_234, rejected=5, as_of=await world.now())
+    table = page.get_by_role("table", name="What each source says of itself")
+    row = table.get_by_role("row", name="sync_events")
+    cells: list[str | re.Pattern[str]] = [
+        "LIVE",
+        re.compile(r"^\d\d:\d\d:\d\d$"),
+        "",
+        re.compile(r"^\d+ s ago$"),
+        "1,234",
+        "5",
+    ]
+    await expect(row.get_by_role("cell")).to_have_text(cells)
+    heads = ["Source", "State", "Since", "Why", "Last answer", "Published", "Rejected"]
+    await expect(table.get_by_role("columnheader")).to_have_text(heads)
+
+
+async def test_a_change_of_a_source_appears_without_another_row(page: Page, world: World) -> None:
+    await report(world)
+    rows = page.locator("#source-rows tr")
+    await expect(rows).to_contain_text("LIVE")
+    await report(world, state="stale", reason="Connection refused")
+    await expect(rows).to_contain_text("STALE")
+    await expect(rows).to_contain_text("Connection refused")
+    await expect(rows).to_have_count(1)
+    await expect(page.locator("#sources-note")).to_have_text("1 stale")
+
+
+async def test_sources_are_asked_for_as_soon_as_a_frame_says_that_one_changed(page: Page, world: World) -> None:
+    await simulate(world)
+    await expect(page.locator("#federation-word")).to_have_text("SIMULATED")
+    async with page.expect_response("**/api/v1/sources", timeout=3_000):
+        await world.summary("live", "simulated")
+
+
+async def test_a_source_that_never_answered_says_so_and_nodes_are_told_apart(page: Page, world: World) -> None:
+    await report(world, node="a", state="down", as_of=None)
+    await report(world, node="b", state="simulated")
+    rows = page.locator("#source-rows tr")
+    await expect(rows).to_have_count(2)
+    await expect(rows.first).to_contain_text("\u2014 never")
+    await expect(rows.locator("small")).to_have_text(["a", "b"])
+    await expect(page.locator("#sources-note")).to_have_text("1 down, 1 simulated")
+
+
+async def test_markup_in_a_reason_is_shown_as_text(page: Page, world: World) -> None:
+    evil = """<img src=x onerror="document.title='owned'">&amp;"""
+    await report(world, evil, state="down", reason=evil, detail=evil)
+    await expect(page.locator("#source-rows .why")).to_have_text(f"{evil}; {evil}")
+    assert await page.locator("#source-rows img").count() == 0
+    assert await page.title() != "owned"
+
+
 @pytest.mark.parametrize("width", [375, 1024, 1920])
 async def test_nothing_is_cut_off_sideways(page: Page, world: World, width: int) -> None:
     rows = {f"p{n}": row(f"p{n}", hostname="h" * 200, tier="verified", latency_ms=1e6) for n in range(30)}
@@ -263,7 +321,9 @@ async def test_nothing_is_cut_off_sideways(page: Page, world: World, width: int)
     )
     huge = {"ingestion_rate": 1e6, "quarantine_count": 2**53, "sessions_total": 2**53, "confidence_deltas": (-1e6, 2e6)}
     await remember(world, logs=(log("x" * 512, node="n" * 256),) * 20, **huge)
+    await report(world, "x" * 64, state="simulated", reason="y" * 200, detail="z" * 90, published=2**53, rejected=2**53)
     await page.set_viewport_size({"width": width, "height": 900})
+    await expect(page.locator("#source-rows")).to_contain_text("y" * 200)
     await expect(page.locator("#log li")).to_have_count(20)
     await expect(page.locator("#rows tr")).to_have_count(30)
     assert await page.evaluate("document.documentElement.scrollWidth") <= width

@@ -77,3 +77,11 @@ async def test_no_more_entries_are_kept_than_the_bound(bus: Bus) -> None:
 
 async def test_five_hundred_entries_fit_into_one_append(bus: Bus) -> None:
     assert (await writer(bus).append(await granted(bus), [b"x" * 200] * 500, {})).n == 500
+
+
+async def test_a_stream_whose_ids_somebody_used_up_begins_anew(bus: Bus) -> None:
+    await bus.client.xadd(FEED_SYNC, {"d": "foreign"}, id="9999999999999-1")
+    out = writer(bus)
+    grant = await out.append(await granted(bus), [b"a"], {})
+    await out.append(grant, [b"b"], {})
+    assert await bodies(bus) == [b"a", b"b"]

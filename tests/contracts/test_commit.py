@@ -16,6 +16,7 @@ from tests.reading import entries_of
 
 KEY = streams.meta_key("0")
 HOUR = 3_600_000
+LAST = "18446744073709551615-18446744073709551615"
 NAMES = ["meta", "events", "state", "peers", "changes", "partials", "feed", "dead", "parked"]
 
 
@@ -197,6 +198,15 @@ async def test_the_retention_trims_what_was_committed_and_nothing_else(bus: Bus)
     assert 300 < ids[0] <= 500
 
 
+async def test_what_was_committed_is_trimmed_early_where_foreign_producers_wrote_too_much(bus: Bus) -> None:
+    events = streams.events_key("0")
+    for number in range(1, 101):
+        await bus.client.xadd(events, {"d": b"x" * 100_000}, id=f"9999999999999-{number}")
+    await commit(bus, "0", await granted(bus), work("9999999999999-60"), HOUR)
+    ids = [entry_id for entry_id, _ in await entries_of(bus, events)]
+    assert (ids[0], ids[-1]) == (b"9999999999999-60", b"9999999999999-100")
+
+
 async def test_what_is_younger_than_the_retention_stays(bus: Bus) -> None:
     events = streams.events_key("0")
     for _ in range(300):
@@ -204,6 +214,42 @@ async def test_what_is_younger_than_the_retention_stays(bus: Bus) -> None:
     [*_, (newest, _)] = await entries_of(bus, events)
     await commit(bus, "0", await granted(bus), work(newest.decode()), HOUR)
     assert await bus.client.xlen(events) == 300
+
+
+async def test_after_the_last_possible_id_the_events_begin_anew_and_the_owner_too(bus: Bus) -> None:
+    events = streams.events_key("0")
+    grant = await granted(bus)
+    await bus.client.xadd(events, {"d": "x"}, id=LAST)
+    with pytest.raises(ResponseError, match="last possible ID"):
+        await bus.client.xadd(events, {"d": "y"})
+    after = await commit(bus, "0", grant, work(LAST, state={"a": b"1"}), HOUR)
+    with pytest.raises(Fenced, match="partition 0: fenced"):
+        await commit(bus, "0", after, work(LAST, state={"a": b"2"}), HOUR)
+    assert await renew(bus, {KEY: grant.token}) == [KEY]
+    await bus.client.xadd(events, {"d": "y"})
+    again = await granted(bus)
+    assert (again.epoch, again.n, again.position) == (grant.epoch, 1, "0-0")
+    assert [fields for _, fields in await entries_of(bus, events)] == [{b"d": b"y"}]
+
+
+async def test_what_waits_behind_an_id_that_is_almost_the_last_is_not_dropped(bus: Bus) -> None:
+    events = streams.events_key("0")
+    await bus.client.xadd(events, {"d": "x"}, id=LAST.removesuffix("5") + "4")
+    await bus.client.xadd(events, {"d": "y"})
+    grant = await commit(bus, "0", await granted(bus), work(LAST.removesuffix("5") + "4"), HOUR)
+    assert [fields for _, fields in await entries_of(bus, events)][-1] == {b"d": b"y"}
+    await commit(bus, "0", grant, work(LAST), HOUR)
+    assert await entries_of(bus, events) == []
+
+
+async def test_a_commit_is_whole_although_somebody_used_up_the_ids_it_writes(bus: Bus) -> None:
+    written = [streams.changes_key("0"), streams.partials_key("0"), streams.feed_key("0"), streams.dead_key("0")]
+    for key in written:
+        await bus.client.xadd(key, {"d": "foreign"}, id=LAST)
+    grant = await granted(bus)
+    after = await commit(bus, "0", grant, work("1-0", changes=b"{}", feed=[("sync", b"{}")], dead=[b"{}"]), HOUR)
+    assert after.n == 1
+    assert [[fields[b"d"] for _, fields in await entries_of(bus, key)] for key in written] == [[b"{}"]] * 4
 
 
 async def test_a_commit_succeeds_on_a_full_server(bus: Bus) -> None:

@@ -16,6 +16,8 @@ from processors.gateway.sockets import Sockets
 from processors.runtime.bus import Bus
 from processors.runtime.clock import BusClock
 from processors.runtime.errors import SettingsError
+from schemas import codec, streams
+from schemas.metrics import SourceState
 from schemas.positions import Position, decode_position
 from tests.gateway.support import Gateway, World, eventually, memory_summary, node, row, running_gateway
 
@@ -198,7 +200,30 @@ async def test_sources_are_listed_with_when_they_were_heard(http: aiohttp.Client
     status, body = await get(http, "/api/v1/sources")
     groups = [each["group"] for each in body["sources"]]
     assert (status, groups) == (200, ["code", "peers", "reasoning", "sync"])
+    assert (body["bus"], body["timestamp"] >= body["sources"][0]["heard_at"]) == ("up", True)
     assert all(each["silent"] is False and each["heard_at"] > 0 for each in body["sources"])
+
+
+async def test_a_source_tells_all_of_itself_also_what_is_zero_or_not_known(
+    http: aiohttp.ClientSession, gateway: Gateway, redis_client: Redis
+) -> None:
+    body = codec.encode(SourceState(node="n", collector="c", group="code", state="down", since=5))
+    await redis_client.xadd(streams.SOURCES, codec.entry_fields("source", 5, body))  # type: ignore[arg-type]
+    await eventually(gateway.state.sources.by_name)
+    [source] = (await get(http, "/api/v1/sources"))[1]["sources"]
+    del source["heard_at"]
+    assert source == {
+        "node": "n", "collector": "c", "group": "code", "state": "down", "since": 5, "as_of": None, "reason": "",
+        "detail": "", "published": 0, "rejected": 0, "silent": False,
+    }  # fmt: skip
+
+
+async def test_health_counts_the_clients_of_each_path(http: aiohttp.ClientSession, gateway: Gateway) -> None:
+    async with http.ws_connect("/ws/federation"), http.ws_connect("/ws/memory"), http.ws_connect("/ws/memory"):
+        await eventually(lambda: len(gateway.federation.fanout) == 1 and len(gateway.memory.fanout) == 2)
+        assert (await get(http, "/api/health"))[1]["clients"] == {"federation": 1, "memory": 2}
+    await eventually(lambda: not gateway.federation.fanout and not gateway.memory.fanout)
+    assert (await get(http, "/api/health"))[1]["clients"] == {"federation": 0, "memory": 0}
 
 
 async def test_health_is_ok_while_values_are_live(http: aiohttp.ClientSession, world: World) -> None:

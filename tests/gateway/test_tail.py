@@ -15,8 +15,8 @@ from processors.gateway.state import State
 from processors.gateway.tail import Tail
 from processors.runtime.bus import Bus
 from processors.runtime.tasks import end_tasks
-from schemas import streams
-from tests.gateway.support import World, eventually, row, sync
+from schemas import codec, streams
+from tests.gateway.support import World, eventually, row, source, sync
 from tests.servers import Server
 
 
@@ -67,6 +67,14 @@ async def test_heartbeats_make_a_summary_live(bus: Bus, world: World) -> None:
         assert shown(state.mesh, bus) == "stale"
         await world.heartbeat()
         await eventually(lambda: shown(state.mesh, bus) == "live")
+
+
+async def test_a_source_whose_id_is_ahead_was_heard_now_at_the_latest(bus: Bus, redis_client: Redis) -> None:
+    fields = codec.entry_fields("source", 1, codec.encode(source("peers")))
+    await redis_client.xadd(streams.SOURCES, fields, id="9999999999999-0")  # type: ignore[arg-type]
+    async with following(bus) as state:
+        [heard] = state.sources.by_name()
+        assert heard.heard_at <= bus.clock.now_ms()
 
 
 async def test_heartbeats_from_before_the_start_count(bus: Bus, world: World) -> None:

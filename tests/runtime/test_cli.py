@@ -16,7 +16,7 @@ import redis
 from processors.cli import STAGES, main
 from processors.client.items import TOPICS
 from schemas import codec, streams
-from schemas.metrics import DeadLetter
+from schemas.metrics import DeadLetter, SourceState
 from tests.integration.up import ROOT, eventually
 from tests.servers import free_port
 
@@ -95,7 +95,9 @@ def test_a_count_that_is_no_number_of_entries_is_a_usage_error(text: str) -> Non
     assert (code, "argument --count: must be a number of at least 1" in errors) == (2, True)
 
 
-@pytest.mark.parametrize("command", ["up", "run", "bus", "tail", "doctor", "version", "seed", "check", "capture"])
+@pytest.mark.parametrize(
+    "command", ["up", "run", "bus", "tail", "doctor", "version", "seed", "check", "capture", "dead", "status"]
+)
 def test_help_of_a_command_documents_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])
@@ -122,6 +124,13 @@ def test_without_a_bus_its_address_is_a_failure_that_tells_what_to_do(tmp_path: 
         "start one with `ark-pulse up`\n"
     )
     assert _run("bus", "url", ARK_STATE_DIR=str(tmp_path)) == (1, "", message)
+
+
+def test_tail_follows_as_many_partitions_as_the_bus_has(client: "redis.Redis", server_url: str) -> None:
+    client.set(streams.PARTITIONS, 32)
+    client.xadd(streams.changes_key("31"), {"v": "1", "t": "roster", "d": '{"a":null}'})
+    code, output, _ = _run("tail", "peers", "--from-start", "--count=1", ARK_BUS_URL=server_url, ARK_PARTITIONS="4")
+    assert (code, output.split(maxsplit=1)[1]) == (0, "gone      a\n")
 
 
 def test_tail_prints_what_is_there_and_ends_after_its_count(client: "redis.Redis", server_url: str) -> None:
@@ -179,6 +188,63 @@ def test_doctor_as_json_has_settings_and_checks(tmp_path: Path) -> None:
     report = json.loads(output)
     assert {row["name"]: row["origin"] for row in report["settings"]}["ARK_HTTP_PORT"] == "environment"
     assert {row["check"]: row["level"] for row in report["checks"]}["bus"] == "trouble"
+
+
+def test_doctor_aligns_the_values_of_the_settings(tmp_path: Path) -> None:
+    _, output, _ = _run("doctor", ARK_STATE_DIR=str(tmp_path), ARK_HTTP_PORT=str(free_port()))
+    rows = [line for line in output.splitlines() if line.endswith(("(default)", "(environment)"))]
+    assert f"  ARK_STATE_DIR         {tmp_path}  (environment)" in rows
+    assert "  ARK_TRUSTED_KEYS_FILE unset  (default)" in rows
+
+
+def test_status_without_anything_running_is_trouble_in_one_line_each(tmp_path: Path) -> None:
+    port = str(free_port())
+    code, output, errors = _run("status", ARK_STATE_DIR=str(tmp_path), ARK_HTTP_PORT=port)
+    assert (code, errors) == (4, "")
+    first, *rest = output.splitlines()
+    assert first.endswith("  TROUBLE: no bus, no gateway")
+    assert rest[1:] == [f"gateway          no gateway at 127.0.0.1:{port}"]
+
+
+def _word(client: "redis.Redis", reason: str) -> None:
+    body = codec.encode(SourceState(node="n", collector="peers", group="peers", state="down", since=1, reason=reason))
+    client.xadd(streams.SOURCES, codec.entry_fields("source", 1, body))  # type: ignore[arg-type]
+
+
+def test_status_that_watches_draws_again_at_a_change_and_ends_quietly_at_sigint(
+    client: "redis.Redis", server_url: str
+) -> None:
+    _word(client, "one")
+    with _start("status", "--watch", ARK_BUS_URL=server_url, ARK_HTTP_PORT=str(free_port())) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert "  one\n" in lines
+        _word(client, "two")
+        assert "  two\n" in lines
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=5)
+    assert (process.returncode, errors) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_status_is_coloured_on_a_terminal_unless_it_is_not_wanted(
+    client: "redis.Redis", server_url: str, environment: dict[str, str], coloured: bool
+) -> None:
+    _word(client, "one")
+    master, terminal = os.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "processors.cli", "status"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ARK_BUS_URL": server_url, **environment},
+        stdout=terminal,
+        check=False,
+    )
+    os.close(terminal)
+    output = os.read(master, 65_536).decode()
+    os.close(master)
+    assert ("\x1b[2m- down\x1b[0m" in output) == coloured
+    assert "- down" in output
 
 
 def test_the_command_knows_every_topic() -> None:

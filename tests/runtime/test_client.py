@@ -194,6 +194,11 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert _text(letter) == "x: r  \\x1b]0;evil\\x07\\nline\\u202e"
 
 
+def test_an_id_of_the_far_future_is_no_time() -> None:
+    item = Received("s", "18446744073709551615-1", DeadLetter(ts=1, rejected_by="x", reason="r"), b"{}")
+    assert as_text(item) == "(no time) x: r"
+
+
 def test_json_has_the_body_as_it_travelled() -> None:
     line = as_json(Received("s", "1-1", None, b'{"later":[1]}'))
     assert line == '{"stream":"s","id":"1-1","data":{"later":[1]}}'

@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import dataclasses
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -6,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from processors.collectors.status import SourceStatus
 from processors.runtime.health import CHECK_S, Finding, examine
 from processors.runtime.settings import load_settings
 from schemas import codec, streams
@@ -16,7 +19,8 @@ Found = dict[str, Finding]
 
 
 async def _examine(bus_url: str | None, **environment: str) -> Found:
-    settings = await asyncio.to_thread(load_settings, {"ARK_HTTP_PORT": str(free_port()), **environment})
+    ports = {"ARK_HTTP_PORT": str(free_port()), "FEDERATION_PORT": str(free_port())}
+    settings = await asyncio.to_thread(load_settings, ports | environment)
     return {finding.check: finding for finding in await examine(settings, bus_url)}
 
 
@@ -118,10 +122,79 @@ async def test_the_newest_report_of_a_source_counts(redis_client: Redis, server_
     assert (await _examine(server_url))["source peers"].level == "ok"
 
 
-async def test_a_source_that_fell_silent_is_a_warning(redis_client: Redis, server_url: str) -> None:
+@pytest.mark.parametrize(("state", "level"), [("live", "trouble"), ("stale", "trouble"), ("down", "warning")])
+async def test_a_source_that_fell_silent_is_trouble_if_it_was_live(
+    redis_client: Redis, server_url: str, state: str, level: str
+) -> None:
     seconds, _ = await redis_client.time()
-    await _report(redis_client, "live", id=f"{(seconds - 60) * 1_000}-1")
-    assert (await _examine(server_url))["source peers"].text.startswith("n has not reported for 6")
+    await _report(redis_client, state, id=f"{(seconds - 60) * 1_000}-1")
+    found = (await _examine(server_url))["source peers"]
+    assert (found.level, found.text.startswith("n has not reported for 6")) == (level, True)
+
+
+async def test_a_source_that_was_live_and_is_not_is_trouble(redis_client: Redis, server_url: str) -> None:
+    await _report(redis_client, "stale", reason="Connection refused")
+    found = (await _examine(server_url))["source peers"]
+    assert (found.level, found.text) == ("trouble", "n: peers is stale (Connection refused)")
+
+
+async def test_a_source_that_never_was_live_is_a_warning(redis_client: Redis, server_url: str) -> None:
+    await _report(redis_client, "down", reason="file does not exist")
+    found = (await _examine(server_url))["source peers"]
+    assert (found.level, found.text) == ("warning", "n: peers is down (file does not exist)")
+
+
+async def test_a_collector_that_stands_by_is_ok(redis_client: Redis, server_url: str) -> None:
+    standing_by = SourceStatus("peers", "peers", node="n", changed=lambda status: None)
+    standing_by.standing_by(1, "another")
+    await _report(redis_client, "down", reason=standing_by.reason)
+    found = (await _examine(server_url))["source peers"]
+    assert (found.level, found.text) == ("ok", "n: peers is down (the collector of another works this source)")
+
+
+async def _federation(answer: bytes) -> Finding:
+    """What is found where a server gives `answer` to whoever asks."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):  # whoever only looks whether anybody listens
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = str(server.sockets[0].getsockname()[1])
+        found = (await _examine(None, FEDERATION_PORT=port))["federation"]
+    return dataclasses.replace(found, text=found.text.replace(port, "9001"))
+
+
+async def test_a_federation_service_that_answers_is_ok() -> None:
+    found = await _federation(b'HTTP/1.0 200 OK\r\n\r\n{"peers":[],"count":0}')
+    assert (found.level, found.text) == ("ok", "http://127.0.0.1:9001/discover answers")
+
+
+async def test_a_federation_service_without_arks_redis_is_a_warning() -> None:
+    found = await _federation(b'HTTP/1.0 503 Service Unavailable\r\n\r\n{"error":"ARK\'s Redis does not answer"}')
+    assert (found.level, found.text) == ("warning", "http://127.0.0.1:9001/discover cannot tell who is there")
+
+
+async def test_another_program_on_the_port_of_the_federation_service_is_a_warning() -> None:
+    found = await _federation(b"HTTP/1.0 404 Not Found\r\n\r\nnothing")
+    assert (found.level, found.text) == ("warning", "127.0.0.1:9001 is in use by another program")
+    assert found.advice == "set ARK_FEDERATION_URL if it is to be followed, or FEDERATION_PORT to a free port"
+
+
+async def test_a_federation_service_that_does_not_run_is_a_warning() -> None:
+    port = free_port()
+    found = (await _examine(None, FEDERATION_PORT=str(port)))["federation"]
+    assert (found.level, found.text) == ("warning", f"nothing listens on 127.0.0.1:{port}")
+    assert found.advice == "start it with `ark-pulse up`, or set ARK_FEDERATION_URL to one that is to be followed"
+
+
+async def test_without_a_federation_service_another_may_be_followed() -> None:
+    port = free_port()
+    found = (await _examine(None, FEDERATION_PORT=str(port), ARK_FEDERATION_URL="http://other:9001"))["federation"]
+    text = f"nothing listens on 127.0.0.1:{port}, ARK_FEDERATION_URL is followed"
+    assert (found.level, found.text, found.advice) == ("ok", text, "")
 
 
 async def test_a_bus_on_which_nobody_reported_is_a_warning(redis_client: Redis, server_url: str) -> None:
