@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+SOAK_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint deploy/constraints.txt
 INPUTS := pyproject.toml deploy/constraints.txt
 
@@ -31,7 +32,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.benchmarks
 
 soak: $(VENV)/.installed-dev
-	$(BIN)/python -m tests.faults.soak
+	$(BIN)/python -m tests.faults.soak $(SOAK_ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from tests.benchmarks import aggregation, commits, freshness, idle, memory
+from tests.benchmarks import aggregation, commits, freshness, idle, memory, sources
 
 _ALL: Final[dict[str, Callable[[], str]]] = {
     "freshness": freshness.measure,
     "memory": memory.measure,
+    "sources": sources.measure,
     "aggregation": aggregation.measure,
     "idle": idle.measure,
     "commits": commits.measure,
