@@ -1,15 +1,17 @@
 """The references in docs/ against what they describe."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from processors.cli import _parser
 from processors.gateway.server import Server
 from processors.runtime.settings import SETTINGS
 from schemas import streams
 from schemas.frames import CLOSE_CODES
-from schemas.metrics import FederationSummary, MemorySummary, NodeSummary
+from schemas.metrics import DeadLetter, FederationSummary, MemorySummary, NodeSummary
 
 ROOT = Path(__file__).parent.parent
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
@@ -32,6 +34,15 @@ def test_every_field_of_the_summaries_is_explained(summary: type[FederationSumma
     for name in summary.__struct_fields__:
         if name != "ts":
             assert f"`{name}`" in (federation if summary is FederationSummary else memory), name
+
+
+def test_every_field_of_a_dead_letter_is_explained_and_every_example_is_a_command() -> None:
+    text = DOCS["dead-letters.md"]
+    assert [name for name in DeadLetter.__struct_fields__ if f"`{name}`" not in text] == []
+    examples = re.findall(r"^ark-pulse (dead .*)$", text, re.MULTILINE)
+    assert examples
+    for example in examples:
+        _parser().parse_args(shlex.split(example, comments=True))
 
 
 def test_every_route_is_explained() -> None:

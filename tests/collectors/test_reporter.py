@@ -1,7 +1,5 @@
 """What the reporter says of a bus that lost what was published."""
 
-import asyncio
-
 import pytest
 
 from processors.collectors import reporter as module
@@ -40,8 +38,10 @@ async def test_a_source_that_is_live_and_published_stays_so(bus: Bus, monkeypatc
     await delivery.resume()
     await delivery.send(SourceBatch("1"))
     status.answered(bus.clock.now_ms())
+
+    async def five() -> bool:
+        return len(await entries_of(bus, streams.SOURCES)) >= 5
+
     async with running(reporter.run()):
-        async with asyncio.timeout(5):
-            while await bus.client.xlen(streams.SOURCES) < 5:
-                await asyncio.sleep(0.01)
+        await until(five)
     assert status.state == "live"

@@ -69,11 +69,40 @@ def test_one_bad_event_does_not_take_its_neighbours_with_it() -> None:
     assert decoded.rejected == [("expected `int`, got `str` - at `$.ts`", msgspec.json.encode(bad))]
 
 
+@pytest.mark.parametrize("depth", [2_000, 400_000])
+def test_an_event_nested_too_deeply_does_not_take_its_neighbours_with_it(depth: int) -> None:
+    good = b'{"t":"peer_gone","peer":"a","ts":1,"later":"],[{\\"\\\\"}'
+    deep = b'{"t":"peer_gone","peer":"b","ts":1,"later":' + b"[" * depth + b"]" * depth + b"}"
+    decoded = codec.decode_events(fields(b"[" + b" , ".join([good, deep, good]) + b" ] "))
+    assert decoded.events == [PeerGone(peer="a", ts=1)] * 2
+    assert [(reason, raw.strip()) for reason, raw in decoded.rejected] == [("body is nested too deeply", deep)]
+
+
+DEEP = b"[" + b"[" * 2_000 + b"]" * 2_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [DEEP, DEEP + b"]]", DEEP + b"] 1", DEEP + b',"]', DEEP + b"," + b"{}," * 100_000 + b"{}]"],
+    ids=["no end", "two ends", "more behind", "a string without end", "too long to tell"],
+)
+def test_a_deep_batch_that_cannot_be_split_is_rejected_as_a_whole(body: bytes) -> None:
+    with pytest.raises(MalformedEntry, match="body is nested too deeply"):
+        codec.decode_events(fields(body))
+
+
+def test_items_beyond_the_largest_batch_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_event_decoder", None)
+    with pytest.raises(MalformedEntry, match="batch must have at most 250 events"):
+        codec.decode_events(fields(b"[" + b"1," * MAX_BATCH_EVENTS + b"1]"))
+
+
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
         ({b"d": b"[]"}, "field v is missing"),
         ({b"v": b"one", b"d": b"[]"}, "field v is not a number"),
+        ({b"v": b"0", b"d": b"[]"}, "field v must be at least 1"),
         ({b"v": b"1"}, "field d is missing"),
         (fields(b"nonsense"), "JSON is malformed: invalid character (byte 4)"),
         (fields(b"null"), "expected `object`, got `null`"),
