@@ -39,15 +39,15 @@ from schemas.streams import SIMULATED, partition_of
 __all__ = ["MAX_DIRTY", "Commit", "Partition"]
 
 MAX_DIRTY: Final = 1_000
-"""Most fields of state and roster that one commit writes, and most events that it tells: the server spends some
-microseconds on each, and serves nobody else meanwhile.
+"""Most keys of state that one commit writes, most rows of the roster, and most events that it tells: the server spends
+some microseconds on each, and serves nobody else meanwhile.
 """
 
 _MAX_FUTURE_MS: Final = 5_000
 _WORD_MS: Final = 1_000
-# An event changes three fields at most: a sync its window, its sender's state and row; a node its own, and that of one
-# that is forgotten for it. The seconds of the rates may all be over at once.
-_ROOM_FOR_BATCH: Final = 3 * MAX_BATCH_EVENTS + 70
+# An event changes two keys at most: a sync its window and its sender's state; a node its own, and that of one that is
+# forgotten for it. The seconds of the rates may all be over at once.
+_ROOM_FOR_BATCH: Final = 2 * MAX_BATCH_EVENTS + 70
 _MAX_PARKED_FIELDS: Final = 32
 _FORMAT: Final = 1
 _TOTALS: Final = "totals"
@@ -160,8 +160,8 @@ class Partition:
 
     def _dirty(self) -> int:
         roster, ledger = self._roster, self._ledger
-        rows = len(roster.changed_rows) + len(roster.left) + len(roster.changed_state)
-        return rows + len(ledger.changed_windows) + len(ledger.changed_seconds) + len(self._memory.changed) + 1
+        syncs = len(ledger.changed_windows) + len(ledger.changed_seconds)
+        return len(roster.changed_state) + syncs + len(self._memory.changed) + 1
 
     def fold(self, position: str, fields: Mapping[bytes, bytes], now: int) -> None:
         """Fold the stream entry of the id `position`. What cannot be read becomes a dead letter, or is parked."""
@@ -200,12 +200,12 @@ class Partition:
         match event:
             case Heartbeat():
                 self._heard_at = max(arrived, self._heard_at)
-                self._totals.heartbeats += self._roster.hear(event, ts, arrived, self._known_until())
+                self._totals.heartbeats += self._roster.hear(event, ts, arrived)
                 self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
             case PeerGone():
                 self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
                 self._heard_at = max(arrived, self._heard_at)
-                self._roster.lose(event, ts, arrived, self._known_until())
+                self._roster.lose(event, ts, arrived)
             case SyncOut():
                 self._ledger.send(event, ts, arrived, self._now)
                 self._roster.share(event.sender, event.bytes, arrived)
@@ -225,7 +225,9 @@ class Partition:
         """The partition that an event belongs into; rejected input is at home anywhere."""
         if self.name == SIMULATED or isinstance(event, Rejected):
             return self.name
-        return partition_of(subject(event), self._count)
+        key = subject(event)
+        # Who is known here is at home here: asked for every event, the hash would be a tenth of all work.
+        return self.name if key in self._roster.peers else partition_of(key, self._count)
 
     def _record(self, event: SyncOut, ts: int) -> SyncRecord:
         return SyncRecord(
@@ -251,6 +253,7 @@ class Partition:
         To be called when nothing waits to be folded: a peer must not leave before what had arrived of it is read.
         """
         self._advance(now)
+        self._roster.settle(self._known_until())
         self._roster.pass_time(self._known_until(), MAX_DIRTY // 8)
         self._ledger.pass_time(self._now, MAX_DIRTY // 8)
         self._memory.pass_time(self._now)
@@ -264,6 +267,7 @@ class Partition:
 
     def next_deadline(self) -> int | None:
         """When time alone changes something next, ms; None if nothing waits for time."""
+        self._roster.settle(self._known_until())
         moments = [self._roster_deadline(), self._ledger.next_deadline(), self._memory.next_deadline()]
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -277,6 +281,7 @@ class Partition:
     def needs_commit(self) -> bool:
         """Whether there is something to tell. State that merely fell out of its windows waits for the next commit."""
         roster = self._roster
+        roster.settle(self._known_until())
         before = self._integrity_sum
         self._settle_integrity([*roster.changed_rows, *roster.left, *self._ledger.changed_ratios])
         self._ledger.changed_ratios.clear()

@@ -93,7 +93,8 @@ _decode = msgspec.json.Decoder(Peer).decode
 class Roster:
     """The peers of one partition, their sums, and the rows that have to be written anew.
 
-    Its `now` is the time up to which it is known what was to be heard; `watch` tells what of it nobody heard.
+    Facts are taken as they come; what they mean for status and sums is settled once for all of them, when it is asked
+    for. Its `now` is the time up to which it is known what was to be heard; `watch` tells what of it nobody heard.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -103,6 +104,8 @@ class Roster:
         # How many are online or syncing, and the latencies of those.
         self.online = 0
         self.latencies = LatencySketch()
+        # What the sums hold, status and latency, of the peers of which something was heard since they were settled.
+        self._unsettled: dict[str, tuple[str, int | None]] = {}
         # Ids whose row differs from the published one, whose state differs from the committed one, and who left.
         self.changed_rows: set[str] = set()
         self.changed_state: set[str] = set()
@@ -133,7 +136,7 @@ class Roster:
             return None
         return peer
 
-    def hear(self, event: Heartbeat, ts: int, arrived: int, now: int) -> bool:
+    def hear(self, event: Heartbeat, ts: int, arrived: int) -> bool:
         """A heartbeat, observed at `ts`. Returns whether it counts.
 
         Not if another service tells of a peer that this node's own Redis told of within two minutes: the service may
@@ -150,19 +153,19 @@ class Roster:
             self.left.discard(event.peer)
         elif ts > peer.last_heartbeat:
             peer.intervals = detector.observe(peer.intervals, ts - peer.last_heartbeat)
-        before = peer.status, peer.latency_us
+        self._unsettle(event.peer, peer)
         self._take(peer, event, ts)
-        self._publish(event.peer, peer, before, now)
         return True
 
     @staticmethod
     def _take(peer: Peer, event: Heartbeat, ts: int) -> None:
-        peer.last_heartbeat = max(ts, peer.last_heartbeat)
+        if ts > peer.last_heartbeat:
+            peer.last_heartbeat = ts
         peer.hostname, peer.tier, peer.says = event.hostname, event.tier, event.status
         peer.latency_us = None if event.latency_ms is None else round(event.latency_ms * 1000)
         peer.learnt_from, peer.expires, peer.gone = event.learnt_from, event.expires, False
 
-    def lose(self, event: PeerGone, ts: int, arrived: int, now: int) -> None:
+    def lose(self, event: PeerGone, ts: int, arrived: int) -> None:
         """A peer is gone since `ts`.
 
         An unknown peer is not lost, nor one that was heard of since, or last from another place than it is gone from.
@@ -170,8 +173,8 @@ class Roster:
         peer = self._known(event.peer, arrived)
         if peer is None or ts < peer.last_heartbeat or peer.gone or _place(event) != _place(peer):
             return
+        self._unsettle(event.peer, peer)
         peer.gone = True
-        self._publish(event.peer, peer, (peer.status, peer.latency_us), now)
 
     def share(self, peer_id: str, sent_bytes: int, arrived: int) -> None:
         """A peer sent so many bytes; unknown peers are not counted."""
@@ -181,8 +184,21 @@ class Roster:
             self.changed_state.add(peer_id)
             self.changed_rows.add(peer_id)
 
+    def _unsettle(self, peer_id: str, peer: Peer) -> None:
+        """Remember what the sums hold of a peer that is about to change."""
+        if peer_id not in self._unsettled:
+            self._unsettled[peer_id] = peer.status, peer.latency_us
+            self.changed_state.add(peer_id)
+            self.changed_rows.add(peer_id)
+
+    def settle(self, now: int) -> None:
+        """Take note of what was heard, as it is at `now`."""
+        for peer_id, before in self._unsettled.items():
+            self._publish(peer_id, self.peers[peer_id], before, now)
+        self._unsettled.clear()
+
     def pass_time(self, now: int, most: int) -> None:
-        """Let time act on at most `most` peers: suspicion grows, peers go offline, and leave."""
+        """Let time act on at most `most` peers, which are settled: suspicion grows, peers go offline, and leave."""
         for peer_id in self._deadlines.pop_due(now, most):
             peer = self.peers.get(peer_id)
             if peer is None:
@@ -238,7 +254,7 @@ class Roster:
 
     def _remove(self, peer_id: str) -> None:
         peer = self.peers.pop(peer_id)
-        self._count(peer.status, peer.latency_us, -1)
+        self._count(*self._unsettled.pop(peer_id, (peer.status, peer.latency_us)), -1)
         self._deadlines.discard(peer_id)
         self.changed_state.add(peer_id)
         self.changed_rows.discard(peer_id)
