@@ -18,6 +18,7 @@ SHELLS = {
     "processors.aggregators.gatherer",
     "processors.aggregators.merged",
     "processors.aggregators.merger",
+    "processors.aggregators.observer",
     "processors.aggregators.owner",
     "processors.aggregators.ownership",
     "processors.aggregators.runner",
@@ -26,9 +27,12 @@ SHELLS = {
     "processors.collectors.code_scanner",
     "processors.collectors.database",
     "processors.collectors.delivery",
+    "processors.collectors.discovery_reader",
     "processors.collectors.folder_watch",
+    "processors.collectors.lease",
     "processors.collectors.notifications",
     "processors.collectors.peer_reader",
+    "processors.collectors.published_peers",
     "processors.collectors.publisher",
     "processors.collectors.reasoning_reader",
     "processors.collectors.reporter",
@@ -56,10 +60,12 @@ SHELLS = {
     "processors.tools.counting",
     "processors.tools.capture",
     "processors.tools.databases",
+    "processors.tools.dead",
     "processors.tools.mesh",
     "processors.tools.peer",
     "processors.tools.scanning",
     "processors.tools.seed",
+    "processors.tools.status",
 }
 
 IMPURE = {"asyncio", "time", "os", "random", "socket", "redis", "faststream", "aiohttp", "aiosqlite"}
@@ -169,5 +175,5 @@ def test_every_runtime_dependency_is_justified_in_the_documentation() -> None:
 
 def test_processes_stand_in_the_order_of_the_flow_in_procfile_and_folders() -> None:
     stages = [line.split(":")[0] for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines() if line]
-    assert stages == ["collectors", "aggregators", "gateway"]
+    assert stages == ["collectors", "federation", "aggregators", "gateway"]
     assert all((ROOT / "processors" / stage / "service.py").is_file() for stage in stages)

@@ -1,20 +1,26 @@
 """How many items of a newest-first list are new, found by what its head looked like at the last reading.
 
-The list has no sequence numbers, others trim it at its tail, and it may be deleted and begin again. So a position in
-it is made of the digests of the newest items, the length, and how many items were published in all.
+The list has no sequence numbers, others trim it at its tail, and it may be deleted, renamed away and begun again. So a
+position in it is made of the digests of the newest items, the length, and how many items were published in all. What
+was remembered is kept while the list is gone: the same items may come back.
 """
 
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
+from processors.collectors.sync_events import MAX_ITEM_BYTES
+
 __all__ = [
+    "CHANGED",
+    "GONE",
     "HEADS",
-    "MAX_SLICE",
+    "MAX_SEEN",
+    "REPEATED",
     "Alignment",
     "ListPosition",
     "align",
@@ -27,24 +33,38 @@ __all__ = [
 HEADS: Final = 32
 """How many of the newest items are remembered."""
 
-MAX_SLICE: Final = 131_072
+MAX_SEEN: Final = 131_072
 """Most items that are read to find the place; what was pushed beyond them while nobody read is lost."""
+
+GONE: Final = "the list was replaced, or cut below what was read"
+"""None of the remembered items is left: some that nobody read may be lost."""
+
+CHANGED: Final = "the list was changed other than at its ends"
+"""Only some of the remembered items follow each other: the longest run of them was taken."""
+
+REPEATED: Final = "the remembered items occur more than once"
+"""The first place that the growth of the list allows was taken."""
+
+_STEP: Final = 4_096
+_END_BYTES: Final = 1_024
 
 
 class ListPosition(NamedTuple):
     """A place in the list: `n` items published up to here, and what the list looked like from here downwards."""
 
     n: int
+    # How many items the list had from here downwards; 0 if it was empty or gone.
     length: int
+    # Digests of the newest of them, and then, where the list had fewer, of what was in it before.
     heads: tuple[bytes, ...]
 
 
 class Alignment(NamedTuple):
-    """How many items of the slice are new. `need`: unknown, read that many items first."""
+    """How many items of those seen are new. `need`: unknown, see that many items first."""
 
     new: int
-    # The remembered items are not there any more: there may have been more new ones, or some may be counted twice.
-    ambiguous: bool = False
+    # Why there may have been more new ones, or some may be counted twice; "" if it is sure.
+    doubt: str = ""
     need: int = 0
 
 
@@ -60,8 +80,15 @@ _decoder = msgspec.json.Decoder(_Stored)
 
 
 def item_digest(item: bytes) -> bytes:
-    """Eight bytes that stand for an item."""
-    return hashlib.blake2b(item, digest_size=8).digest()
+    """Eight bytes that stand for an item. Of one that is too large only the length and both ends count."""
+    digest = hashlib.blake2b(digest_size=8)
+    if len(item) > MAX_ITEM_BYTES:
+        digest.update(b"%d:" % len(item))
+        digest.update(item[:_END_BYTES])
+        digest.update(item[-_END_BYTES:])
+    else:
+        digest.update(item)
+    return digest.digest()
 
 
 def encode_cursor(position: ListPosition, by: str) -> str:
@@ -80,48 +107,96 @@ def decode_cursor(text: str) -> ListPosition | None:
     return ListPosition(stored.n, stored.len, heads)
 
 
-def position_at(index: int, n: int, seen: Sequence[bytes], length: int) -> ListPosition:
+def position_at(index: int, n: int, seen: Sequence[bytes], length: int, before: Sequence[bytes] = ()) -> ListPosition:
     """The position at which `seen[index]` is the newest published item, being the `n`-th one.
 
-    `seen` holds the digests of the newest items of a list of `length` items.
+    `seen` holds the digests of the newest items of a list of `length` items. Where they are fewer than are remembered,
+    the list ends there, and what was remembered `before` follows.
     """
-    return ListPosition(n, length - index, tuple(seen[index : index + HEADS]))
+    heads = list(seen[index : index + HEADS])
+    if len(heads) < HEADS:
+        left = set(heads)
+        heads += [head for head in before if head not in left][: HEADS - len(heads)]
+    return ListPosition(n, max(0, length - index), tuple(heads))
 
 
-def align(position: ListPosition, seen: Sequence[bytes], length: int) -> Alignment:
+def align(position: ListPosition, seen: Sequence[bytes], length: int, *, whole: bool) -> Alignment:
     """How many of the newest items came after `position`, in a list of `length` items that begins with `seen`.
 
-    A shift fits if every remembered item that still falls into the list is where it would be. The smallest that the
-    growth of the list allows is taken: a list that is pushed to and trimmed never shrinks by less than was trimmed.
+    `whole`: no more can be seen. A shift fits if every remembered item that still falls into the list is where it would
+    be, and is no smaller than the list has grown: pushing and trimming moves nothing less. If one shift fits that is
+    sure; if several do, the smallest is the longest overlap. A list that was gone may come back with any length.
     """
-    whole = len(seen) >= min(length, MAX_SLICE)
     heads = position.heads
-    if heads:
-        least = max(0, length - position.length)
-        for shift in _places(heads[0], seen, least):
-            if shift + len(heads) > len(seen) and not whole:
-                return Alignment(0, need=shift + HEADS)
-            if list(seen[shift : shift + len(heads)]) == list(heads[: len(seen) - shift]):
-                return Alignment(shift)
-        if not whole:
-            return Alignment(0, need=max(2 * len(seen), least + HEADS))
-        return _lost(heads, seen)
-    if not whole:
-        return Alignment(0, need=length)
-    return Alignment(len(seen), ambiguous=length > len(seen))
+    if not heads:
+        return _everything(position, seen, length) if whole else Alignment(0, need=_further(seen))
+    least = max(0, length - position.length) if position.length else 0
+    fits: list[int] = []
+    for shift in _fits(heads, seen, least):
+        if shift + len(heads) > len(seen) and not whole:
+            return Alignment(0, need=shift + len(heads))
+        fits.append(shift)
+        if len(fits) == 2:
+            return Alignment(fits[0], REPEATED)
+    if fits:
+        return Alignment(fits[0])
+    return _piecemeal(position, seen, length, least, whole=whole)
 
 
-def _places(wanted: bytes, seen: Sequence[bytes], start: int) -> Sequence[int]:
-    return [index for index in range(start, len(seen)) if seen[index] == wanted]
+def _fits(heads: tuple[bytes, ...], seen: Sequence[bytes], least: int) -> Iterator[int]:
+    """The shifts that what is seen does not contradict."""
+    for shift in range(least, len(seen)):
+        if seen[shift] == heads[0] and tuple(seen[shift : shift + len(heads)]) == heads[: len(seen) - shift]:
+            yield shift
 
 
-def _lost(heads: Sequence[bytes], seen: Sequence[bytes]) -> Alignment:
-    """No shift fits: items were removed from the middle, or the list was replaced.
+def _piecemeal(position: ListPosition, seen: Sequence[bytes], length: int, least: int, *, whole: bool) -> Alignment:
+    """No shift fits: items were removed from the midst, or the list was replaced.
 
-    What stands above the first item that is remembered is new; if none is, everything is.
+    A long run of remembered items ends the search; any run does at the end of the list.
     """
-    known = set(heads)
+    heads = position.heads
+    shift, offset, size = _longest_run(heads, seen)
+    settled = 2 * size >= len(heads) and len(seen) >= max(shift, least) + len(heads)
+    if not whole and not settled:
+        return Alignment(0, need=max(_further(seen), least + len(heads)))
+    if size:
+        return Alignment(_above(heads, seen, shift, offset), CHANGED)
+    return _everything(position, seen, length)
+
+
+def _everything(position: ListPosition, seen: Sequence[bytes], length: int) -> Alignment:
+    """Nothing that is remembered is there. It is sure if the list was seen to be gone, and all of it is seen."""
+    replaced = position.length > 0 and len(seen) > 0
+    return Alignment(len(seen), GONE if replaced or length > len(seen) else "")
+
+
+def _further(seen: Sequence[bytes]) -> int:
+    """How far to read before asking again: what was searched once is searched again only now and then."""
+    return len(seen) + max(HEADS, min(_STEP, len(seen) // 4))
+
+
+def _longest_run(heads: Sequence[bytes], seen: Sequence[bytes]) -> tuple[int, int, int]:
+    """The first longest run of remembered items: where it begins in `seen` and in `heads`, and its size."""
+    places: dict[bytes, list[int]] = {}
+    for offset, head in enumerate(heads):
+        places.setdefault(head, []).append(offset)
+    best = (0, 0, 0)
+    # Sizes of the runs that end at the item before, by their end in `heads`.
+    runs: dict[int, int] = {}
     for index, digest in enumerate(seen):
-        if digest in known:
-            return Alignment(index, ambiguous=True)
-    return Alignment(len(seen), ambiguous=bool(seen))
+        runs = {offset: runs.get(offset - 1, 0) + 1 for offset in places.get(digest, ())}
+        for offset, size in runs.items():
+            if size > best[2]:
+                best = (index - size + 1, offset - size + 1, size)
+    return best
+
+
+def _above(heads: Sequence[bytes], seen: Sequence[bytes], shift: int, offset: int) -> int:
+    """How many items are new above a run: those between it and the head that are remembered, in order, are not."""
+    while shift > 0:
+        left = [index for index in range(offset) if heads[index] == seen[shift - 1]]
+        if not left:
+            break
+        shift, offset = shift - 1, left[-1]
+    return shift

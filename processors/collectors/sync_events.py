@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from processors.collectors.values import instant_ms
+from schemas.values import instant_ms
 from schemas.events import MAX_BYTES, MAX_EXCERPT, MAX_ID, Event, Rejected, SyncIn, SyncOut
 
 __all__ = ["COLLECTOR", "MAX_ITEM_BYTES", "read_item", "rejection"]
@@ -27,17 +27,17 @@ def read_item(item: bytes, observed: int) -> tuple[Event, ...]:
     itself is told once.
     """
     if len(item) > MAX_ITEM_BYTES:
-        return (rejection(f"item must have at most {MAX_ITEM_BYTES} bytes", item, observed),)
+        return _refused(f"item must have at most {MAX_ITEM_BYTES} bytes", item, observed)
     try:
         fields: dict[str, Any] = _decoder.decode(item)
     except RecursionError:
-        return (rejection("item is nested too deeply", item, observed),)
+        return _refused("item is nested too deeply", item, observed)
     except UnicodeDecodeError:
-        return (rejection("item is not UTF-8", item, observed),)
+        return _refused("item is not UTF-8", item, observed)
     except msgspec.ValidationError:
-        return (rejection("item is not an object of usable values", item, observed),)
+        return _refused("item is not an object of usable values", item, observed)
     except msgspec.DecodeError:
-        return (rejection("item is not JSON", item, observed),)
+        return _refused("item is not JSON", item, observed)
     return _sync(fields, item, observed)
 
 
@@ -47,11 +47,17 @@ def rejection(reason: str, item: bytes, observed: int) -> Rejected:
     return Rejected(ts=observed, collector=COLLECTOR, reason=reason[:MAX_ID], excerpt=excerpt)
 
 
+def _refused(reason: str, item: bytes, observed: int) -> tuple[Event, ...]:
+    """The dead letter of an item of which nothing is used; if it holds all of the item, it may be replayed."""
+    letter = rejection(reason, item, observed)
+    return (msgspec.structs.replace(letter, whole=letter.excerpt.encode() == item),)
+
+
 def _sync(fields: dict[str, Any], item: bytes, observed: int) -> tuple[Event, ...]:
     sender, target = _peer(fields.get("source")), _peer(fields.get("target"))
     if sender is None or target is None:
         name = "source" if sender is None else "target"
-        return (rejection(f"{name} must be text of 1 to {MAX_ID} characters", item, observed),)
+        return _refused(f"{name} must be text of 1 to {MAX_ID} characters", item, observed)
     complaints: list[str] = []
     ts = _timestamp(fields.get("timestamp"), observed, complaints)
     action = _action(fields.get("event_type"), complaints)

@@ -5,28 +5,28 @@ list, written by the same script as the events up to it. Each partition is thus 
 together. After a kill between two partitions each is aligned with the list by its own position, and those that lag get
 what they lack before all go on. The very first start writes the position at which it begins, one hour back, before it
 publishes anything: a kill then does not move the beginning.
+
+Where it is not sure how many items are new, a dead letter says so: it is published with the first of them.
 """
 
 import asyncio
 import itertools
-import random
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from processors.collectors import sync_events
-from processors.collectors.backoff import Backoff
 from processors.collectors.batching import cut
 from processors.collectors.delivery import Delivery
+from processors.collectors.descent import Descent
 from processors.collectors.notifications import CHECK_S, WatchedSource, keep_watching, wrong_type
 from processors.collectors.overlap import (
     HEADS,
-    MAX_SLICE,
+    REPEATED,
     Alignment,
     ListPosition,
-    align,
     decode_cursor,
     encode_cursor,
     item_digest,
@@ -34,7 +34,7 @@ from processors.collectors.overlap import (
 )
 from processors.collectors.publisher import CursorConflict, SourceBatch
 from processors.collectors.status import SourceStatus
-from processors.collectors.sync_events import COLLECTOR
+from processors.collectors.sync_events import COLLECTOR, MAX_ITEM_BYTES
 from processors.runtime.bus import Bus
 from processors.runtime.logging import get_logger
 from schemas.events import Event, SyncOut
@@ -43,7 +43,10 @@ __all__ = ["SyncCollector"]
 
 _KEY: Final = b"sync_events"
 _CHANNEL: Final = "__keyspace@{}__:sync_events"
-_FIRST_SLICE: Final = 16 + HEADS
+_LOOK: Final = 4
+"""How many of the newest items a look compares: equal ones are pushed to a list of constant length, too."""
+_CHUNK: Final = 8_192
+"""Of more new items than this the older ones are published first."""
 _POLL_S: Final = 0.25
 _PAUSE_S: Final = 0.005
 """Least time between two publications: under load batches grow, not the delay."""
@@ -53,13 +56,23 @@ _READ_BACK_ITEMS: Final = 10_000
 _logger = get_logger("collectors")
 
 
-class _Slice(NamedTuple):
-    """The newest items of the list, newest first, their digests, the list's length, and when it was read (ms)."""
+class _Reading(NamedTuple):
+    """What was read of the list, and what each partition lacks of it."""
 
-    items: list[bytes]
-    seen: list[bytes]
-    length: int
-    observed: int
+    descent: Descent
+    # How many of the items seen each partition lacks.
+    lacking: dict[str, int]
+    # How many items are published once these are.
+    total: int
+    # What was remembered before.
+    before: tuple[bytes, ...]
+    # Why it is not sure how many are new, "" if it is; and in which partitions.
+    doubt: str
+    unsure: list[str]
+
+    def place(self, index: int) -> ListPosition:
+        """The position at which the item `index` of those seen is the newest published one."""
+        return position_at(index, self.total - index, self.descent.seen, self.descent.length, self.before)
 
 
 class SyncCollector:
@@ -70,56 +83,52 @@ class SyncCollector:
         self._clock = bus.clock
         self._delivery = Delivery(bus, COLLECTOR, partitions, status)
         self._status = status
-        self._backoff = Backoff(random.random)
         # How far each partition is; empty before the cursors are read.
         self._positions: dict[str, ListPosition] = {}
         # Whether the key was not a list when it was last read, which was then told once.
         self._wrong_type = False
-        # Loop times, seconds: when the source was last published, and when it and the bus are to be asked next.
+        # Whether the list had small items only when it was last read.
+        self._familiar = False
+        # Loop times, seconds: when the source was last published, and when it is to be asked next.
         self._published_at = 0.0
         self._check_at = 0.0
-        self._verify_at = 0.0
-        # Readings after which it was not sure how many items were new.
+        # Why the last reading was not sure how many items are new; "" if it was.
+        self._doubt = ""
+        # Gaps: readings after which that was not sure. Equal items without end are one.
         self.ambiguous = 0
 
     async def run(self) -> None:
         """Collect until cancelled. Cancellation: a batch may be in some partitions; the next start finds out."""
-        await keep_watching(self._url, _CHANNEL, _ignore, self._session, status=self._status, clock=self._clock)
+        async with self._delivery.held():
+            await keep_watching(self._url, _CHANNEL, _ignore, self._session, status=self._status, clock=self._clock)
 
     async def _session(self, source: WatchedSource) -> None:
         while True:
             try:
                 await self._read_list(source)
-                self._backoff.reset()
+                await self._delivery.confirm()
                 await source.wait(self._check_at - asyncio.get_running_loop().time())
                 wait_s = self._published_at + _PAUSE_S - asyncio.get_running_loop().time()
                 if wait_s > 0:
                     await asyncio.sleep(wait_s)
             except CursorConflict as conflict:
-                # What the bus shows is not what the source holds until it is published again.
-                self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
                 self._positions.clear()
-                await asyncio.sleep(self._backoff.next_s())  # two collectors must not take turns at full speed
+                await self._delivery.begin_again(conflict)
 
     async def _read_list(self, source: WatchedSource) -> None:
         """Publish what is new in the list, as it is now."""
-        now = asyncio.get_running_loop().time()
-        verify = now >= self._verify_at
         try:
             if not self._positions:
                 await self._resume(source.client)
-            if await self._has_changed(source.client):
-                await self._catch_up(source.client)
+            length = await self._look(source.client)
+            if length is not None:
+                await self._catch_up(source.client, length)
             self._wrong_type = False
         except ResponseError as error:
             if not wrong_type(error):
                 raise
             await self._tell_wrong_type()
-        if verify:
-            await self._delivery.verify()
-            self._verify_at = now + CHECK_S
         self._check_at = asyncio.get_running_loop().time() + (CHECK_S if source.notified else _POLL_S)
-        self._status.answered(self._clock.now_ms())
 
     async def _resume(self, client: Redis) -> None:
         """Read how far each partition is; write where they begin into those that have no position yet."""
@@ -140,107 +149,149 @@ class SyncCollector:
 
     async def _beginning(self, client: Redis) -> ListPosition:
         """Where a first start begins: below the items of the last hour, and at most 10,000 of them."""
-        count = _FIRST_SLICE
-        while True:
-            try:
-                slice_ = await self._slice(client, count)
-            except ResponseError as error:
-                if not wrong_type(error):
-                    raise
-                return ListPosition(0, 0, ())
-            recent = _recent(slice_)
-            if min(slice_.length, _READ_BACK_ITEMS + HEADS) <= len(slice_.items) or recent + HEADS <= len(slice_.items):
-                return position_at(recent, 0, slice_.seen, slice_.length)
-            count *= 2
+        descent = Descent()
+        recent: int | None = None
+        try:
+            while not descent.whole and len(descent.seen) < (_READ_BACK_ITEMS if recent is None else recent) + HEADS:
+                known = len(descent.seen)
+                if not await self._read_piece(client, descent):
+                    descent, recent = Descent(), None
+                elif recent is None:
+                    recent = _first_before(descent, known, descent.observed - _READ_BACK_MS)
+        except ResponseError as error:
+            if not wrong_type(error):
+                raise
+            return ListPosition(0, 0, ())
+        index = min(len(descent.seen) if recent is None else recent, _READ_BACK_ITEMS)
+        return position_at(index, 0, descent.seen, descent.length)
 
-    async def _has_changed(self, client: Redis) -> bool:
-        """Whether the list's length or head differs from what any partition has: one small round trip."""
+    async def _look(self, client: Redis) -> int | None:
+        """The list's length if that or its head differs from what any partition has: one small round trip."""
         async with client.pipeline(transaction=True) as pipe:
             pipe.llen(_KEY)
-            pipe.lindex(_KEY, 0)
-            length, head = await pipe.execute()
-        heads = (item_digest(head),) if head is not None else ()
-        return any(position.length != length or position.heads[:1] != heads for position in self._positions.values())
+            pipe.lrange(_KEY, 0, _LOOK - 1 if self._familiar else 0)
+            length, items = await pipe.execute()
+        heads = tuple(map(item_digest, items))
+        self._familiar = self._familiar and all(len(item) <= MAX_ITEM_BYTES for item in items)
+        changed = any(
+            position.length != length or position.heads[: len(heads)] != heads for position in self._positions.values()
+        )
+        return length if changed else None
 
-    async def _catch_up(self, client: Redis) -> None:
-        """Read as far down as it takes to find the place of every partition, and publish what each lacks."""
-        count = _FIRST_SLICE
+    async def _catch_up(self, client: Redis, length: int) -> None:
+        """Publish what each partition lacks of a list of `length` items, the oldest first."""
         while True:
-            slice_ = await self._slice(client, count)
-            found = {
-                position: align(position, slice_.seen, slice_.length) for position in set(self._positions.values())
-            }
-            need = max(alignment.need for alignment in found.values())
-            if not need:
-                break
-            count = min(MAX_SLICE, max(need, 2 * count))
-        self._note_ambiguous(list(found.values()))
-        await self._publish(slice_, found)
+            start = self._start(length)
+            reading = await self._descend(client, start)
+            if start and reading.doubt:
+                # The list did not just grow: its head may tell.
+                start = 0
+                reading = await self._descend(client, start)
+            await self._tell_gap(reading)
+            await self._publish(reading)
+            if start == reading.descent.first == 0:
+                return
+            length = start + reading.descent.length
 
-    async def _slice(self, client: Redis, count: int) -> _Slice:
+    def _start(self, length: int) -> int:
+        """From which item downwards to read a list of `length` items that may just have grown."""
+        known = [position.length for position in self._positions.values()]
+        return max(0, length - max(known) - _CHUNK) if all(known) else 0
+
+    async def _descend(self, client: Redis, start: int) -> _Reading:
+        """Read as far down as it takes to find the place of every partition."""
+        descent, need = Descent(start, familiar=self._familiar), 0
+        while True:
+            if not await self._read_piece(client, descent):
+                descent, need = Descent(start, familiar=self._familiar), 0
+            elif descent.whole or len(descent.seen) >= need:
+                found = {position: descent.align(position) for position in set(self._positions.values())}
+                need = max(alignment.need for alignment in found.values())
+                if not need:
+                    self._familiar = not descent.large
+                    return _reading(descent, found, self._positions)
+
+    async def _read_piece(self, client: Redis, descent: Descent) -> bool:
+        """Read the next piece. Returns whether it is still the same list."""
+        first, last = descent.next_piece()
         async with client.pipeline(transaction=True) as pipe:
-            pipe.lrange(_KEY, 0, count - 1)
             pipe.llen(_KEY)
-            items, length = await pipe.execute()
-        return _Slice(items, list(map(item_digest, items)), length, self._clock.now_ms())
+            pipe.lrange(_KEY, first, last)
+            length, items = await pipe.execute()
+        return descent.add(items, length, self._clock.now_ms())
 
-    async def _publish(self, slice_: _Slice, found: dict[ListPosition, Alignment]) -> None:
-        """Publish the new items, oldest first, to each partition those above its own position."""
-        lacking = {partition: found[position].new for partition, position in self._positions.items()}
-        total = max(position.n + alignment.new for position, alignment in found.items())
+    async def _tell_gap(self, reading: _Reading) -> None:
+        """Reject what is not sure, once: the place that was found goes into each partition with that."""
+        told = self._doubt
+        self._doubt = reading.doubt
+        if not reading.doubt or reading.doubt == told == REPEATED:
+            return
+        self.ambiguous += 1
+        self._status.detail = f"{self.ambiguous} ambiguous gap{'s' if self.ambiguous > 1 else ''}"
+        descent, taken = reading.descent, max(reading.lacking.values())
+        what = f"{taken} items taken as new, of {descent.start + descent.length} in the list"
+        _logger.warning("%s: %s: %s", COLLECTOR, reading.doubt, what)
+        event = sync_events.rejection(reading.doubt, what.encode(), descent.observed)
+        for lack in {reading.lacking[partition] for partition in reading.unsure}:
+            only = [partition for partition in reading.unsure if reading.lacking[partition] == lack]
+            await self._send(reading.place(lack), [event], only)
+
+    async def _publish(self, reading: _Reading) -> None:
+        """Publish the new items that are held, oldest first, to each partition those above its own position."""
+        held = reading.descent.first
         # A batch ends where another partition's lack begins: all of it goes to the same partitions.
-        stops = sorted({*lacking.values(), 0}, reverse=True)
+        stops = sorted({held, *(lack for lack in reading.lacking.values() if lack > held)}, reverse=True)
         for above, below in itertools.pairwise(stops):
-            only = [partition for partition, lack in lacking.items() if lack >= above]
+            only = [partition for partition, lack in reading.lacking.items() if lack >= above]
             index = above
-            for count, events in cut(_events(slice_, above, below)):
+            for count, events in cut(reading.descent.units(above, below)):
                 index -= count
-                position = position_at(index, total - index, slice_.seen, slice_.length)
-                await self._send(position, events, only)
+                await self._send(reading.place(index), events, only)
         # What changed without a new item, a trimmed tail say, need not be written: the older position fits as well.
-        newest = position_at(0, total, slice_.seen, slice_.length)
-        self._positions = dict.fromkeys(self._positions, newest)
+        for partition, lack in reading.lacking.items():
+            self._positions[partition] = reading.place(min(lack, held))
 
     async def _send(self, position: ListPosition, events: list[Event], only: Sequence[str]) -> None:
         cursor = encode_cursor(position, self._delivery.signature())
         await self._delivery.send(SourceBatch(cursor, events), only)
         self._positions |= dict.fromkeys(only, position)
         self._published_at = asyncio.get_running_loop().time()
+        await self._delivery.check()
 
     async def _tell_wrong_type(self) -> None:
-        """Reject the key as a whole, once; every partition stays where it is."""
+        """Reject the key as a whole, once; every partition stays where it is, and the list counts as gone."""
         if self._wrong_type:
             return
         event = sync_events.rejection("key is not a list", _KEY, self._clock.now_ms())
         for position in set(self._positions.values()):
             only = [partition for partition, own in self._positions.items() if own == position]
-            await self._send(position, [event], only)
+            await self._send(position._replace(length=0), [event], only)
         self._wrong_type = True
-
-    def _note_ambiguous(self, alignments: Sequence[Alignment]) -> None:
-        if any(alignment.ambiguous for alignment in alignments):
-            self.ambiguous += 1
-            taken = max(alignment.new for alignment in alignments)
-            _logger.warning(
-                "%s: the list was replaced or cut below what was read; %s items are taken as new", COLLECTOR, taken
-            )
 
 
 def _ignore(key: bytes) -> None:
     """There is one key only: that something happened is enough."""
 
 
-def _events(slice_: _Slice, above: int, below: int) -> Iterator[tuple[Event, ...]]:
-    """The events of the items from index `above - 1` down to `below`: oldest first."""
-    for index in range(above - 1, below - 1, -1):
-        yield sync_events.read_item(slice_.items[index], slice_.observed)
+def _reading(
+    descent: Descent, found: Mapping[ListPosition, Alignment], positions: Mapping[str, ListPosition]
+) -> _Reading:
+    """What a descent found for the positions of the partitions."""
+    doubts = {position: REPEATED if descent.unsure else alignment.doubt for position, alignment in found.items()}
+    return _Reading(
+        descent,
+        {partition: found[position].new for partition, position in positions.items()},
+        max(position.n + alignment.new for position, alignment in found.items()),
+        max(positions.values(), key=lambda position: position.n).heads,
+        max(doubts.values()),
+        [partition for partition, position in positions.items() if doubts[position]],
+    )
 
 
-def _recent(slice_: _Slice) -> int:
-    """How many of the newest items come before the first that is older than an hour."""
-    oldest = slice_.observed - _READ_BACK_MS
-    for index, item in enumerate(slice_.items[:_READ_BACK_ITEMS]):
-        first: Any = sync_events.read_item(item, slice_.observed)[0]
-        if isinstance(first, SyncOut) and first.ts < oldest:
+def _first_before(descent: Descent, known: int, oldest_ms: int) -> int | None:
+    """The index of the first item from `known` on that is older than `oldest_ms`."""
+    units = reversed(list(descent.units(len(descent.seen), known)))
+    for index, (first, *_) in enumerate(units, known):
+        if isinstance(first, SyncOut) and first.ts < oldest_ms:
             return index
-    return min(len(slice_.items), _READ_BACK_ITEMS)
+    return None
