@@ -42,6 +42,7 @@ __all__ = [
     "decode_sync",
     "encode",
     "entry_fields",
+    "is_newer",
     "reason_of",
 ]
 
@@ -103,6 +104,17 @@ def _body(fields: Fields) -> bytes:
     if body is None:
         raise MalformedEntry("field d is missing")
     return body
+
+
+def is_newer(fields: Fields) -> bool:
+    """Whether an entry is of a version that we do not know yet."""
+    try:
+        _body(fields)
+    except NewerVersion:
+        return True
+    except MalformedEntry:
+        pass  # what it lacks is told by who decodes it
+    return False
 
 
 def decode_events(fields: Fields) -> Batch:

@@ -10,13 +10,14 @@ from typing import Any, Final, cast
 
 from processors.aggregators.ownership import Fenced, Grant
 from processors.aggregators.partition import Commit
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus, Entry, Script
 from schemas import streams
 
-__all__ = ["commit", "read_state"]
+__all__ = ["commit", "read_parked", "read_state"]
 
 _COMMIT: Final = Script("commit")
 _SLICE: Final = 500
+_AT_ONCE: Final = 100
 
 
 async def read_state(bus: Bus, partition: str) -> AsyncIterator[dict[bytes, bytes]]:
@@ -32,6 +33,15 @@ async def read_state(bus: Bus, partition: str) -> AsyncIterator[dict[bytes, byte
             return
 
 
+async def read_parked(bus: Bus, partition: str) -> AsyncIterator[Entry]:
+    """The parked entries, the oldest first. Raises redis-py's errors. Cancellation: safe."""
+    after = "-"
+    while entries := cast("list[Entry]", await bus.client.xrange(streams.parked_key(partition), after, count=_AT_ONCE)):
+        for entry in entries:
+            yield entry
+        after = f"({entries[-1][0].decode()}"
+
+
 async def commit(bus: Bus, partition: str, grant: Grant, work: Commit, retention_ms: int) -> Grant:
     """Write `work` as the commit after `grant`; returns the grant with its n and position.
 
@@ -44,6 +54,7 @@ async def commit(bus: Bus, partition: str, grant: Grant, work: Commit, retention
         args += _sets_and_removals(fields)
     args += [len(work.feed), *chain.from_iterable(work.feed)]
     args += [len(work.dead), *work.dead]
+    args += [len(work.unparked), *work.unparked]
     args.append(len(work.parked))
     for entry in work.parked:
         args.append(len(entry))

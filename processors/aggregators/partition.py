@@ -83,6 +83,8 @@ class Commit:
     dead: list[bytes] = field(default_factory=list)
     # Entries of a newer schema version, as they came.
     parked: list[Mapping[bytes, bytes]] = field(default_factory=list)
+    # Ids of parked entries that were folded now.
+    unparked: list[str] = field(default_factory=list)
 
 
 _decode_totals = msgspec.json.Decoder(_Totals).decode
@@ -113,6 +115,7 @@ class Partition:
         self._feed: list[tuple[str, bytes]] = []
         self._dead: list[bytes] = []
         self._parked: list[Mapping[bytes, bytes]] = []
+        self._unparked: list[str] = []
         # Weight x success ratio of each known peer in 10^-9, and their sum.
         self._integrity: dict[str, int] = {}
         self._integrity_sum = 0
@@ -155,7 +158,7 @@ class Partition:
 
     def has_room(self) -> bool:
         """Whether one more entry is sure to fit into the commit; if not, commit first."""
-        told = len(self._feed) + len(self._dead) + len(self._parked)
+        told = len(self._feed) + len(self._dead) + len(self._parked) + len(self._unparked)
         return self._dirty() + _ROOM_FOR_BATCH <= MAX_DIRTY and told + MAX_BATCH_EVENTS <= MAX_DIRTY
 
     def _dirty(self) -> int:
@@ -165,11 +168,21 @@ class Partition:
 
     def fold(self, position: str, fields: Mapping[bytes, bytes], now: int) -> None:
         """Fold the stream entry of the id `position`. What cannot be read becomes a dead letter, or is parked."""
-        self._advance(now)
         self._position = position
+        self._fold(position, fields, now)
+
+    def unpark(self, entry: str, fields: Mapping[bytes, bytes], now: int) -> None:
+        """Fold a parked entry, if its version is one that we know; otherwise it stays where it is."""
+        if codec.is_newer(fields):
+            return
+        self._unparked.append(entry)
+        self._fold(entry, fields, now)
+
+    def _fold(self, entry: str, fields: Mapping[bytes, bytes], now: int) -> None:
+        self._advance(now)
         self._moved = True
         # A foreign producer may name an id of its own; it arrived now at the latest.
-        arrived = min(entry_id(position).ms, self._now)
+        arrived = min(entry_id(entry).ms, self._now)
         try:
             batch = codec.decode_events(fields)
         except NewerVersion as error:
@@ -305,8 +318,8 @@ class Partition:
         self._advance(now)
         self._ledger.expire_rates(self._now)
         self.needs_commit()
-        commit = Commit(self._position, feed=self._feed, dead=self._dead, parked=self._parked)
-        self._feed, self._dead, self._parked = [], [], []
+        commit = Commit(self._position, feed=self._feed, dead=self._dead, parked=self._parked, unparked=self._unparked)
+        self._feed, self._dead, self._parked, self._unparked = [], [], [], []
         self._collect_roster(commit)
         self._collect_ledger(commit)
         for node_id in self._memory.changed:

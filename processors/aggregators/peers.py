@@ -159,8 +159,7 @@ class Roster:
 
     @staticmethod
     def _take(peer: Peer, event: Heartbeat, ts: int) -> None:
-        if ts > peer.last_heartbeat:
-            peer.last_heartbeat = ts
+        peer.last_heartbeat = max(peer.last_heartbeat, ts)
         peer.hostname, peer.tier, peer.says = event.hostname, event.tier, event.status
         peer.latency_us = None if event.latency_ms is None else round(event.latency_ms * 1000)
         peer.learnt_from, peer.expires, peer.gone = event.learnt_from, event.expires, False

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from processors.aggregators.checkpoint import commit, read_state
+from processors.aggregators.checkpoint import commit, read_parked, read_state
 from processors.aggregators.ownership import Fenced, Grant
 from processors.aggregators.partition import Partition
 from processors.aggregators.watch import Watch
@@ -69,6 +69,10 @@ class PartitionRunner:
         waiting = await self._bus.newest(streams.events_key(self._name))
         self._backlog = waiting[0].decode() if waiting else None
         try:
+            async for text, parked in read_parked(self._bus, self._name):
+                if not partition.has_room():
+                    await self._commit()
+                partition.unpark(text.decode(), parked, self._bus.clock.now_ms())
             # The first commit says that there is a new owner.
             await self._commit()
         except Fenced as error:

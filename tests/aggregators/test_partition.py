@@ -420,6 +420,21 @@ def test_an_entry_of_a_newer_version_is_parked_as_it_came() -> None:
     assert (work.parked, work.dead, work.position) == ([newer], [], f"{START}-0")
 
 
+def test_a_parked_entry_stays_where_it_is_while_its_version_is_newer() -> None:
+    partition = Partition("0", START, 1)
+    partition.unpark(f"{START}-0", {b"v": b"2", b"d": b"{}"}, START)
+    assert partition.collect("e", 1, START).unparked == []
+
+
+def test_a_parked_entry_counts_once_its_version_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "VERSION", 2)
+    partition = Partition("0", START, 1)
+    partition.restore(f"{START}-7", {})
+    partition.unpark(f"{START}-0", entry(Heartbeat(peer="a", ts=START)) | {b"v": b"2"}, START)
+    work = partition.collect("e", 1, START)
+    assert (work.unparked, work.position, list(work.roster)) == ([f"{START}-0"], f"{START}-7", ["a"])
+
+
 def test_a_newer_entry_that_is_too_large_to_be_parked_is_a_dead_letter() -> None:
     partition = Partition("0", START, 1)
     partition.fold(f"{START}-0", {b"v": b"2", **{str(k).encode(): b"" for k in range(5_000)}}, START)

@@ -7,7 +7,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from processors.aggregators.checkpoint import _COMMIT as COMMIT
-from processors.aggregators.checkpoint import commit, read_state
+from processors.aggregators.checkpoint import commit, read_parked, read_state
 from processors.aggregators.ownership import Fenced, Grant, acquire, release, renew
 from processors.aggregators.partition import Commit
 from processors.runtime.bus import Bus
@@ -165,6 +165,24 @@ async def test_a_stale_token_writes_nothing(bus: Bus) -> None:
     with pytest.raises(Fenced, match="partition 0: fenced"):
         await commit(bus, "0", zombie, work("9-0", state={"a": b"9"}, feed=[("sync", b"x")]), HOUR)
     assert await dump(bus) == before
+    assert await bus.client.hget(KEY, "fenced") == b"1"
+
+
+async def test_a_wiped_partition_is_not_begun_by_a_refusal(bus: Bus) -> None:
+    zombie = await granted(bus)
+    await bus.client.delete(KEY)
+    with pytest.raises(Fenced, match="partition 0: fenced"):
+        await commit(bus, "0", zombie, work("1-0"), HOUR)
+    assert await bus.client.exists(KEY) == 0
+
+
+async def test_a_parked_entry_that_was_folded_is_removed_with_the_commit(bus: Bus) -> None:
+    grant = await granted(bus)
+    entries = [{b"v": b"2", b"d": b"x"}, {b"v": b"3", b"d": b"y"}]
+    grant = await commit(bus, "0", grant, work("1-0", parked=entries), HOUR)
+    (first, _), (second, _) = [entry async for entry in read_parked(bus, "0")]
+    await commit(bus, "0", grant, work("1-0", unparked=[first.decode()]), HOUR)
+    assert [entry async for entry in read_parked(bus, "0")] == [(second, entries[1])]
 
 
 async def test_a_commit_that_is_repeated_writes_nothing(bus: Bus) -> None:

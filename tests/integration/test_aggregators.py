@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from processors.collectors.publisher import Publisher, SourceBatch
 from processors.runtime.bus import Bus
 from schemas import codec, streams
@@ -158,6 +160,23 @@ async def test_a_foreign_entry_of_plain_fields_counts_like_ours(bus: Bus, server
         await bus.client.xadd(home, {"v": "1", "t": "heartbeat", "ts": "0", "d": body})
         summary = await summary_when(bus, lambda s: s.total_peers == 1)
     assert summary.data_integrity == 95
+
+
+async def test_an_entry_of_a_newer_version_is_counted_once_by_the_first_owner_that_knows_it(
+    bus: Bus, server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = streams.partition_of("newer", 16)
+    body = f'{{"t":"heartbeat","peer":"newer","ts":{bus.clock.now_ms()}}}'
+    async with aggregating(server_url):
+        await bus.client.xadd(streams.events_key(home), {"v": "2", "t": "heartbeat", "ts": "0", "d": body})
+        await until(lambda: bus.newest(streams.parked_key(home)))
+    monkeypatch.setattr(codec, "VERSION", 2)
+    for _ in range(2):
+        async with aggregating(server_url):
+            await say_live(bus)
+            summary = await summary_when(bus, lambda s: s.heartbeats_total == 1)
+            assert summary.total_peers == 1
+    assert await bus.client.xlen(streams.parked_key(home)) == 0
 
 
 async def test_rejected_input_of_all_partitions_is_gathered_once(bus: Bus, server_url: str) -> None:

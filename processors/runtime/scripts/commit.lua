@@ -3,14 +3,16 @@
 --
 -- KEYS  1 meta   2 events   3 state   4 peers   5 changes   6 partials   7 feed   8 dead   9 parked
 -- ARGV  1 token   2 expected n   3 expected position   4 new position   5 retention, ms   6 ts   7 partial   8 changes ("")
---       then six lists, each its length and its values:
+--       then seven lists, each its length and its values:
 --         state to set (field, value)   state to remove   rows to set (id, row)   rows to remove   feed (type, body)
---         dead bodies   and last the parked entries, each as its field count and its fields and values
+--         dead bodies   ids of parked entries that were folded   and last the entries to park, each as its field count
+--         and its fields and values
 -- Returns {"OK", n, entry id, server ms} | {"FENCED", server ms} | {"MOVED", n, position, server ms}
 --
 -- Invariant: n, position, state, roster and what is told of them change together or not at all. Everything is checked
 -- before the first write, because nothing rolls back. Trimming comes first: on a full server it makes the room. What
--- is not committed by this step or an earlier one is never trimmed. The streams that it adds to are the owner's alone:
+-- is not committed by this step or an earlier one is never trimmed. A commit with an old token changes nothing but the
+-- count of those. The streams that it adds to are the owner's alone:
 -- where somebody else used up their ids, they begin anew.
 
 local time = redis.call('TIME')
@@ -18,6 +20,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local meta = redis.call('HMGET', KEYS[1], 'token', 'n', 'pos', 'last_ms', 'changes_id', 'epoch')
 if meta[1] ~= ARGV[1] then
+  if meta[1] then
+    redis.call('HINCRBY', KEYS[1], 'fenced', 1)
+  end
   return {'FENCED', now}
 end
 if meta[2] ~= ARGV[2] or meta[3] ~= ARGV[3] then
@@ -37,7 +42,8 @@ local function list(width)
   at = first + length * width
   return {first, length}
 end
-local state_sets, state_removals, row_sets, row_removals, feed, dead = list(2), list(1), list(2), list(1), list(2), list(1)
+local state_sets, state_removals, row_sets, row_removals = list(2), list(1), list(2), list(1)
+local feed, dead, unparked = list(2), list(1), list(1)
 local parked = {}
 local parked_count = tonumber(ARGV[at])
 at = at + 1
@@ -119,6 +125,9 @@ for i = feed[1], feed[1] + 2 * feed[2] - 1, 2 do
 end
 for i = dead[1], dead[1] + dead[2] - 1 do
   add(KEYS[8], '*', 'v', '1', 't', 'dead', 'ts', ARGV[6], 'd', ARGV[i])
+end
+for i = unparked[1], unparked[1] + unparked[2] - 1 do
+  redis.call('XDEL', KEYS[9], ARGV[i])
 end
 for _, span in ipairs(parked) do
   add(KEYS[9], '*', unpack(ARGV, span[1], span[1] + 2 * span[2] - 1))
