@@ -4,7 +4,7 @@ State is a function of the entries alone, whatever the time at which they are fo
 functions of the state and `now`. Internal time only moves forward.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -296,13 +296,14 @@ class Partition:
         roster = self._roster
         roster.settle(self._known_until())
         before = self._integrity_sum
-        self._settle_integrity([*roster.changed_rows, *roster.left, *self._ledger.changed_ratios])
+        self._settle_integrity(roster.changed_weights | self._ledger.changed_ratios)
+        roster.changed_weights.clear()
         self._ledger.changed_ratios.clear()
         news = bool(roster.changed_rows or roster.left) or self._integrity_sum != before or self._memory.has_news()
         self._moved = self._moved or news or self._dirty() > MAX_DIRTY // 2
         return self._moved
 
-    def _settle_integrity(self, peer_ids: list[str]) -> None:
+    def _settle_integrity(self, peer_ids: Iterable[str]) -> None:
         for peer_id in peer_ids:
             peer = self._roster.peers.get(peer_id)
             self._integrity_sum -= self._integrity.pop(peer_id, 0)

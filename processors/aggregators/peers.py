@@ -110,6 +110,8 @@ class Roster:
         self.changed_rows: set[str] = set()
         self.changed_state: set[str] = set()
         self.left: set[str] = set()
+        # Ids that came, left, or changed their tier since this was last emptied.
+        self.changed_weights: set[str] = set()
         self._deadlines = Deadlines()
 
     def restore(self, peer_id: str, encoded: bytes) -> None:
@@ -151,9 +153,12 @@ class Roster:
         if peer is None:
             peer = self.peers[event.peer] = Peer(last_heartbeat=ts)
             self.left.discard(event.peer)
+            self.changed_weights.add(event.peer)
         elif ts > peer.last_heartbeat:
             peer.intervals = detector.observe(peer.intervals, ts - peer.last_heartbeat)
         self._unsettle(event.peer, peer)
+        if event.tier != peer.tier:
+            self.changed_weights.add(event.peer)
         self._take(peer, event, ts)
         return True
 
@@ -257,4 +262,5 @@ class Roster:
         self._deadlines.discard(peer_id)
         self.changed_state.add(peer_id)
         self.changed_rows.discard(peer_id)
+        self.changed_weights.add(peer_id)
         self.left.add(peer_id)
