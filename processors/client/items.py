@@ -1,8 +1,7 @@
 """What can be followed, and what comes of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from schemas import codec, streams
 
@@ -24,8 +23,7 @@ TOPICS: Final = (*_SINGLE, "peers")
 """What can be followed: one stream each, and the roster changes of all partitions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """One entry."""
 
     stream: str
@@ -36,8 +34,7 @@ class Received:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """An entry that this release cannot read: malformed, or of a newer version."""
 
     stream: str
@@ -45,15 +42,13 @@ class Unreadable:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class BeginsAgain:
+class BeginsAgain(NamedTuple):
     """A stream no longer has what we read last: it is followed from its beginning now."""
 
     stream: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
+class Outage(NamedTuple):
     """The bus does not answer, for the first time since it last did; it is tried again until it does."""
 
     reason: str

@@ -8,15 +8,7 @@ import msgspec
 
 from processors.client.items import BeginsAgain, Item, Received, Unreadable
 from processors.runtime.output import visible
-from schemas.metrics import (
-    DeadLetter,
-    FederationSummary,
-    MemoryRecord,
-    MemorySummary,
-    PeerRow,
-    SourceState,
-    SyncRecord,
-)
+from schemas.metrics import DeadLetter, FederationSummary, MemoryRecord, MemorySummary, PeerRow, SourceState, SyncRecord
 
 __all__ = ["as_json", "as_text"]
 
@@ -61,7 +53,7 @@ def _clock(ms: int) -> str:
     return dt.datetime.fromtimestamp(ms / 1_000).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
-def _number(value: float | None, unit: str, digits: int = 1) -> str:
+def _number(value: float | None, unit: str = "", digits: int = 1) -> str:
     return "unknown" if value is None else f"{value:.{digits}f}{unit}"
 
 
@@ -71,16 +63,15 @@ def _federation_line(summary: FederationSummary) -> str:
         f"{summary.source:<9} health {_number(summary.network_health, ' %')}"
         f"  integrity {_number(summary.data_integrity, ' %')}  online {online}"
         f"  latency {_number(summary.avg_latency, ' ms')}  syncs {_number(summary.sync_rate, '/s', 2)}"
-        f"  active {'unknown' if summary.active_syncs is None else summary.active_syncs}"
+        f"  active {_number(summary.active_syncs, digits=0)}"
     )
 
 
 def _memory_line(summary: MemorySummary) -> str:
-    quarantined = "unknown" if summary.quarantine_count is None else summary.quarantine_count
     return (
         f"{summary.source:<9} sessions {_number(summary.ingestion_rate, '/s', 2)}"
         f"  consolidated {_number(summary.consolidation_rate, '/s', 2)}  dedup {_number(summary.dedup_rate, ' %')}"
-        f"  quarantine {quarantined}  nodes {summary.nodes_total}"
+        f"  quarantine {_number(summary.quarantine_count, digits=0)}  nodes {summary.nodes_total}"
     )
 
 

@@ -6,22 +6,24 @@ reader says so and goes on at its beginning.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Final, TypeAlias
 
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
 
 from processors.client.items import BeginsAgain, Decoder, Item, Outage, Received, Unreadable
 from processors.runtime.connection import CONNECTION_FAILURES, open_client
+from processors.runtime.reads import Entry, StreamReader
 from schemas.errors import SchemaError
 from schemas.positions import entry_id
 
-__all__ = ["follow"]
+__all__ = ["Question", "follow"]
 
-_Answer: TypeAlias = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
+Question: TypeAlias = Callable[[Redis], Awaitable[Mapping[str, Decoder]]]
+"""Asks the bus which streams there are. Raises redis-py's errors."""
 
-_BLOCK_MS: Final = 4_000
 # Longer than a read waits in the server: an idle stream is no dead server.
 _SILENCE_S: Final = 6.0
 _RETRY_S: Final = 0.25
@@ -29,32 +31,35 @@ _BEGINNING: Final = "0-0"
 
 
 async def follow(
-    url: str, decoders: Mapping[str, Decoder], *, from_start: bool = False
+    url: str, wanted: Mapping[str, Decoder] | Question, *, from_start: bool = False
 ) -> AsyncGenerator[Item | Outage]:
-    """Yield what comes into the streams of `decoders`, at once as it comes; with `from_start` what they hold, first.
+    """Yield what comes into the streams of `wanted`, at once as it comes; with `from_start` what they hold, first.
 
-    Survives a server that is restarted or not yet there: it says so once, and tries again four times a second. Raises
-    redis-py's
-    AuthenticationError: if the password is wrong. Cancellation: safe; close the iterator to let go of its connection.
+    `wanted`: the streams and their decoders, or what asks the bus for them. Survives a server that is restarted or not
+    yet there: it says so once, and tries again four times a second. Raises redis-py's AuthenticationError: if the
+    password is wrong. Cancellation: safe; close the iterator to let go of its connection.
     """
+    decoders: Mapping[str, Decoder] = {}
     positions: dict[str, str] = {}
     # Whether our positions may be ahead of the streams: after a lost connection, and after a silence.
     doubtful = True
     # Whether the bus did not answer the last time.
     away = False
-    async with open_client(url) as client:
+    async with open_client(url) as client, AsyncExitStack() as stack:
+        reader = StreamReader(client)
+        stack.push_async_callback(reader.close)
         while True:
             again: list[str] = []
-            answer: _Answer = []
+            answer: dict[str, list[Entry]] = {}
             try:
                 async with asyncio.timeout(_SILENCE_S):
                     if doubtful:
+                        decoders = decoders or (wanted if isinstance(wanted, Mapping) else await wanted(client))
                         tops = {name: await _top(client, name) for name in decoders}
                         positions = positions or (dict.fromkeys(decoders, _BEGINNING) if from_start else tops)
                         again = _ahead(positions, tops)
                     if not again:
-                        wanted = cast("Any", positions)
-                        answer = cast("_Answer", await client.xread(wanted, block=_BLOCK_MS, count=1_000))
+                        answer = await reader.read(positions)
             except (AuthenticationError, AuthorizationError):  # connection errors too, but trying again would not help
                 raise
             except CONNECTION_FAILURES as error:
@@ -68,7 +73,7 @@ async def follow(
             for name in again:
                 positions[name] = _BEGINNING
                 yield BeginsAgain(name)
-            for received in _read(answer or [], decoders):
+            for received in _read(answer, decoders):
                 positions[received.stream] = received.entry_id
                 yield received
 
@@ -90,9 +95,8 @@ def _ahead(positions: Mapping[str, str], tops: Mapping[str, str]) -> list[str]:
     return [name for name, top in tops.items() if entry_id(top) < entry_id(positions[name])]
 
 
-def _read(answer: _Answer, decoders: Mapping[str, Decoder]) -> Iterator[Received | Unreadable]:
-    for name, entries in answer:
-        stream = name.decode()
+def _read(answer: Mapping[str, list[Entry]], decoders: Mapping[str, Decoder]) -> Iterator[Received | Unreadable]:
+    for stream, entries in answer.items():
         for raw_id, fields in entries:
             try:
                 yield Received(stream, raw_id.decode(), decoders[stream](fields), fields[b"d"])

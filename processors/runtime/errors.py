@@ -18,9 +18,13 @@ SETTING_REFUSED: Final = 3
 class PulseError(Exception):
     """Something that the operator can mend; its text says what."""
 
+    exit_code = 1
+
 
 class SettingsError(PulseError):
     """A setting cannot be used. `setting` is its name."""
+
+    exit_code = SETTING_REFUSED
 
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(f"{setting} {problem}")
@@ -37,6 +41,8 @@ class BusDown(BusError):
 
 class AlreadyRunning(PulseError):
     """Another `ark-pulse up` works in this state directory. `pid` is its process id, None if it could not be read."""
+
+    exit_code = SETTING_REFUSED
 
     def __init__(self, state_dir: str, pid: int | None) -> None:
         who = f"process {pid}" if pid is not None else "another process"

@@ -1,6 +1,5 @@
 """What `doctor` and `status` both look at: the sources, the bus, the gateway. Nothing is changed."""
 
-import asyncio
 import re
 import time
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -10,23 +9,21 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from processors.runtime.probes import address, http_get
+from processors.runtime.probes import http_get
 from processors.runtime.settings import Settings
 from schemas import codec, streams
 from schemas.errors import SchemaError
 from schemas.metrics import MAX_SOURCES, SOURCE_TIMEOUT_MS, SourceState
 
 __all__ = [
-    "Gateway",
     "Health",
     "Heard",
     "Level",
     "ask_gateway",
     "clause",
     "clock_skew_ms",
-    "level_of",
-    "listens",
     "read_sources",
+    "server_ms",
     "server_name",
 ]
 
@@ -48,6 +45,18 @@ class Heard(NamedTuple):
         """Whether nothing was heard of it for so long that its last word counts no more."""
         return self.age_ms >= SOURCE_TIMEOUT_MS
 
+    @property
+    def level(self) -> Level:
+        """How it is: trouble if it was live and is not, a warning if it never was, or is simulated."""
+        state = self.state
+        if state.state == "stale" or (state.state == "live" and self.silent):
+            return "trouble"
+        if self.silent or state.state == "simulated":
+            return "warning"
+        if state.state == "live" or state.group in _SIMULATORS or _STANDING_BY.fullmatch(state.reason):
+            return "ok"
+        return "warning"
+
 
 class Health(Struct, frozen=True):
     """What the gateway says of itself at /api/health."""
@@ -62,23 +71,13 @@ class Health(Struct, frozen=True):
 _decode_health: Final = msgspec.json.Decoder(Health).decode
 
 
-class Gateway(NamedTuple):
-    """What was found at the gateway's address, `where`."""
-
-    where: str
-    found: Literal["nothing", "another program", "gateway"]
-    # None unless it is the gateway.
-    health: Health | None = None
-
-
 async def read_sources(client: Redis) -> tuple[list[Heard], str]:
     """The last word of each source, by node and collector, and the newest id of `ark:sources`.
 
     Raises redis-py's errors. Cancellation: safe.
     """
     entries: Any = await client.xrevrange(streams.SOURCES, count=MAX_SOURCES)
-    seconds, micros = await client.time()
-    now_ms = seconds * 1_000 + micros // 1_000
+    now_ms = await server_ms(client)
     newest: dict[tuple[str, str], Heard] = {}
     for entry_id, fields in entries:
         try:
@@ -89,23 +88,16 @@ async def read_sources(client: Redis) -> tuple[list[Heard], str]:
     return [newest[key] for key in sorted(newest)], entries[0][0].decode() if entries else "0-0"
 
 
-def level_of(heard: Heard) -> Level:
-    """How a source is: trouble if it was live and is not, a warning if it never was, or is simulated."""
-    state = heard.state
-    if state.state == "stale" or (state.state == "live" and heard.silent):
-        return "trouble"
-    if heard.silent or state.state == "simulated":
-        return "warning"
-    if state.state == "live" or state.group in _SIMULATORS or _STANDING_BY.fullmatch(state.reason):
-        return "ok"
-    return "warning"
+async def server_ms(client: Redis) -> int:
+    """The time of the server, ms. Raises redis-py's errors. Cancellation: safe."""
+    seconds, micros = await client.time()
+    return int(seconds) * 1_000 + int(micros) // 1_000
 
 
 async def clock_skew_ms(client: Redis) -> float:
     """How far the server's clock is ahead of this machine's, ms. Raises redis-py's errors."""
     asked = time.time()
-    seconds, micros = await client.time()
-    return seconds * 1_000 + micros / 1_000 - (asked + time.time()) * 500
+    return await server_ms(client) - (asked + time.time()) * 500
 
 
 def clause(error: Exception) -> str:
@@ -122,24 +114,13 @@ def server_name(info: dict[str, Any]) -> str:
     return f"Redis {info['redis_version']}"
 
 
-async def ask_gateway(settings: Settings) -> Gateway:
-    """What is at the gateway's address. Give it a deadline: it has none. Cancellation: safe."""
-    host, port = settings.ark_http_host, settings.ark_http_port
-    where = address(host, port)
-    if not await listens(host, port):
-        return Gateway(where, "nothing")
-    answer = await http_get(host, port, "/api/health")
+async def ask_gateway(settings: Settings) -> Health | None:
+    """What the gateway says of itself; None if another program has its port. Give it a deadline: it has none.
+
+    Raises OSError: if nobody listens there. Cancellation: safe.
+    """
+    answer = await http_get(settings.ark_http_host, settings.ark_http_port, "/api/health")
     try:
-        return Gateway(where, "gateway", _decode_health(b"" if answer is None else answer.body))
+        return _decode_health(b"" if answer is None else answer.body)
     except (msgspec.DecodeError, RecursionError):
-        return Gateway(where, "another program")
-
-
-async def listens(host: str, port: int) -> bool:
-    """Whether anybody takes connections there. Give it a deadline: it has none. Cancellation: safe."""
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
+        return None

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Iterable
 
-__all__ = ["print_line", "visible"]
+__all__ = ["print_line", "print_lines", "visible"]
 
 
 def print_line(line: str) -> bool:
@@ -15,6 +16,13 @@ def print_line(line: str) -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
     return True
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print `lines`, without anything that a terminal would obey, until nobody reads them any more."""
+    for line in lines:
+        if not print_line(visible(line)):
+            return
 
 
 def visible(text: str) -> str:

@@ -6,9 +6,9 @@ import socket
 import time
 from typing import Final, NamedTuple
 
-from processors.runtime.errors import PulseError, SettingsError
+from processors.runtime.errors import SETTING_REFUSED, PulseError, SettingsError
 
-__all__ = ["Answer", "PortTaken", "address", "check_port", "http_get"]
+__all__ = ["Answer", "PortTaken", "address", "bind", "check_port", "http_get"]
 
 _POLL_S: Final = 0.05
 _MAX_ANSWER: Final = 4 << 20
@@ -16,6 +16,8 @@ _MAX_ANSWER: Final = 4 << 20
 
 class PortTaken(PulseError):
     """A port that we were to listen on is in use. `setting` names it."""
+
+    exit_code = SETTING_REFUSED
 
     def __init__(self, setting: str, host: str, port: int) -> None:
         super().__init__(f"{setting}: {address(host, port)} is already in use")
@@ -43,7 +45,7 @@ def check_port(setting: str, host: str, port: int, *, wait_s: float = 0) -> None
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            _bind(host, port)
+            bind(host, port)
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
                 raise SettingsError(f"{setting}_HOST", f"is no address of this machine: {host}") from error
@@ -56,24 +58,25 @@ def check_port(setting: str, host: str, port: int, *, wait_s: float = 0) -> None
             return
 
 
-def _bind(host: str, port: int) -> None:
+def bind(host: str, port: int) -> int:
+    """A port that can be listened on now: `port`, or any free one for 0. Raises OSError: if it cannot."""
+    free = port
     for family, kind, protocol, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         with socket.socket(family, kind, protocol) as probe:
             # As servers do it: connections that linger after their end do not count as a listener.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
+            free = probe.getsockname()[1]
+    return free
 
 
 async def http_get(host: str, port: int, path: str) -> Answer | None:
-    """What `http://host:port/path` answers; None if nobody listens there, or what answers is no web server.
+    """What `http://host:port/path` answers; None if it is no web server that does.
 
     Written out, because an HTTP client would double the memory of the supervisor, which asks one question. Give it a
-    deadline: it has none. Cancellation: safe.
+    deadline: it has none. Raises OSError: if nobody listens there. Cancellation: safe.
     """
-    try:
-        reader, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return None
+    reader, writer = await asyncio.open_connection(host, port)
     try:
         # HTTP/1.0: the answer ends where the connection does, and is not cut into chunks.
         writer.write(f"GET {path} HTTP/1.0\r\nHost: {address(host, port)}\r\n\r\n".encode())

@@ -11,7 +11,7 @@ import uvloop
 from faststream import FastStream
 
 from processors.runtime.bus import Bus
-from processors.runtime.errors import SETTING_REFUSED, PulseError, SettingsError
+from processors.runtime.errors import PulseError
 from processors.runtime.logging import configure_logging, get_logger
 from processors.runtime.settings import Settings, bus_url, hide_password
 from processors.runtime.tasks import end_tasks
@@ -36,7 +36,7 @@ def run_process(stage: str, service: Service, settings: Settings) -> int:
         uvloop.run(_main(bus_url(settings), logger, service, settings))
     except PulseError as error:
         logger.error("%s", error)  # noqa: TRY400  - the text says what to mend; a traceback would hide it
-        return SETTING_REFUSED if isinstance(error, SettingsError) else 1
+        return error.exit_code
     logger.info("stopped")
     return 0
 

@@ -162,7 +162,7 @@ async def _source_of(half: str, settings: Settings) -> str:
 async def _ask(host: str, port: int, path: str) -> bytes:
     """What the gateway answers with status 200, once it does."""
     while True:
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(OSError):  # nobody listens, or no answer comes in time
             async with asyncio.timeout(_ASK_S):
                 answer = await http_get(host, port, path)
             if answer is not None and answer.status == 200:

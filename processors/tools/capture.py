@@ -3,9 +3,8 @@
 The only writing to ARK's databases beside the demo's. Each command is one transaction.
 """
 
-import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +12,9 @@ from processors.runtime.change_log import CHANGES, PREFIX, TABLES, UNIQUE_COLUMN
 from processors.runtime.errors import PulseError
 from processors.runtime.output import print_line
 from processors.runtime.settings import Settings
-from processors.tools.errors import TargetFailed
+from processors.tools.databases import transaction
 
 __all__ = ["ACTIONS", "capture", "install", "remove", "status"]
-
-_WAIT_S: Final = 5.0
 
 
 def capture(settings: Settings, action: str) -> None:
@@ -32,7 +29,7 @@ def capture(settings: Settings, action: str) -> None:
 def install(path: Path) -> list[str]:
     """Let the database at `path` log which rows change, for every table that it has. Returns a line a table."""
     lines = []
-    with _transaction(path) as database:
+    with transaction(_existing(path)) as database:
         if not any(_columns(database, table) for table in TABLES):
             raise PulseError(f"{path.name} has none of the tables {', '.join(TABLES)}")
         if CHANGES not in _ours(database, "table"):
@@ -52,19 +49,14 @@ def install(path: Path) -> list[str]:
 
 def remove(path: Path) -> list[str]:
     """Leave the database as it was before `install`. Returns a line for people."""
-    with _transaction(path) as database:
+    with transaction(_existing(path)) as database:
         return ["removed; changes are found by sweeping"] if _drop(database) else ["nothing was captured"]
 
 
 def status(path: Path) -> list[str]:
     """Which tables are captured, a line each, and how many changes the log holds."""
-    with _transaction(path, write=False) as database:
-        lines = [
-            f"{table}: no such table"
-            if not _columns(database, table)
-            else f"{table}: {'captured' if _is_captured(database, table) else 'not captured'}"
-            for table in TABLES
-        ]
+    with transaction(_existing(path), "DEFERRED", mode="ro") as database:
+        lines = [f"{table}: {_state(database, table)}" for table in TABLES]
         if CHANGES in _ours(database, "table"):
             [(count,)] = database.execute(f"SELECT count(*) FROM {CHANGES} WHERE tbl >= 0")  # noqa: S608  - our own name
             lines.append(f"the log holds {count:,} changes")
@@ -75,18 +67,10 @@ ACTIONS: Final[dict[str, Callable[[Path], list[str]]]] = {"install": install, "r
 """What can be done, by its name on the command line."""
 
 
-@contextlib.contextmanager
-def _transaction(path: Path, *, write: bool = True) -> Iterator[sqlite3.Connection]:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise PulseError(f"{path} does not exist")
-    try:
-        uri = f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)) as database:
-            database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            yield database
-            database.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise TargetFailed(path.name, error) from error
+    return path
 
 
 def _columns(database: sqlite3.Connection, table: str) -> set[str]:
@@ -97,6 +81,12 @@ def _ours(database: sqlite3.Connection, kind: str) -> dict[str, str]:
     """What is ours of a kind ("table" or "trigger"), and the statement that made it, by name."""
     found = f"SELECT name, sql FROM sqlite_master WHERE type = ? AND name GLOB '{PREFIX}*'"  # noqa: S608  - our own name
     return dict(database.execute(found, (kind,)))
+
+
+def _state(database: sqlite3.Connection, table: str) -> str:
+    if not _columns(database, table):
+        return "no such table"
+    return "captured" if _is_captured(database, table) else "not captured"
 
 
 def _wanted(database: sqlite3.Connection, table: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ changes may have been published as one; a pipeline that stands still, or is wron
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -14,30 +15,31 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from processors.runtime.connection import open_client, partitions_of
-from processors.runtime.errors import BusDown, BusError
-from processors.runtime.output import print_line
-from processors.runtime.settings import Settings, bus_url, node_id
+from processors.runtime.connection import ask_bus, open_client, partitions_of
+from processors.runtime.errors import BusError
+from processors.runtime.observation import read_sources, server_ms
+from processors.runtime.output import print_line, print_lines
+from processors.runtime.settings import Settings, node_id
 from processors.tools.comparison import (
     HISTORY,
     MEMORY,
     MESH,
     POLLING,
-    Bounds,
     Comparison,
     Count,
     Published,
     Row,
+    Span,
     exactly,
     federation_values,
     memory_values,
 )
 from processors.tools.counting import Counts, count_code, count_reasoning
-from processors.tools.report import as_json, as_text, is_good
+from processors.tools.report import as_json, as_lines, is_good
 from processors.tools.scanning import PeerCount, count_peers, count_syncs
 from schemas import codec, streams
 from schemas.errors import SchemaError
-from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, MemorySummary, SourceState
+from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, MemorySummary
 from schemas.positions import entry_id
 
 __all__ = ["check", "check_federation", "check_memory"]
@@ -47,7 +49,6 @@ _COUNTS: Final = 3
 
 _BLOCK_MS: Final = 4_000
 _READ_ENTRIES: Final = 200
-_NEWEST_SOURCES: Final = 500
 _MAX_PROBLEMS: Final = 3
 
 _Summary: TypeAlias = FederationSummary | MemorySummary
@@ -77,19 +78,19 @@ def check(settings: Settings, *, json_text: bool, wait_s: float) -> int:
     """
     node = node_id(settings)
     data = settings.ark_base_path.absolute() / "data"
-    rows = asyncio.run(_check(settings, bus_url(settings), node, data, wait_s))
-    print_line(as_json(rows, node) if json_text else as_text(rows, node))
+    rows = ask_bus(settings, lambda bus: _check(bus, settings, node, data, wait_s))
+    if json_text:
+        print_line(as_json(rows, node))
+    else:
+        print_lines(as_lines(rows, node))
     return 0 if is_good(rows) else 1
 
 
-async def _check(settings: Settings, url: str, node: str, data: Path, wait_s: float) -> list[Row]:
-    async with open_client(url) as bus, open_client(settings.redis_url) as source:
-        try:
-            partitions = await partitions_of(bus, settings.ark_partitions)
-            federation = await check_federation(bus, source, node, partitions, wait_s)
-            return [*federation, *await check_memory(bus, data, node, wait_s)]
-        except (RedisError, OSError) as error:
-            raise BusDown(f"the bus does not answer: {error}") from error
+async def _check(bus: Redis, settings: Settings, node: str, data: Path, wait_s: float) -> list[Row]:
+    async with open_client(settings.redis_url) as source:
+        partitions = await partitions_of(bus, settings.ark_partitions)
+        federation = await check_federation(bus, source, node, partitions, wait_s)
+        return [*federation, *await check_memory(bus, data, node, wait_s)]
 
 
 async def check_memory(bus: Redis, data: Path, node: str, wait_s: float) -> list[Row]:
@@ -97,39 +98,28 @@ async def check_memory(bus: Redis, data: Path, node: str, wait_s: float) -> list
 
     Raises redis-py's errors of the bus. Raises BusError: if a summary cannot be read. Cancellation: safe.
     """
-
-    async def clock() -> int:
-        return await _now(bus)
+    clock = partial(server_ms, bus)
 
     async def count(summary: MemorySummary) -> Counts:
         own = summary.nodes.get(node)
         if own is None and summary.nodes_total > len(summary.nodes):
-            return dict.fromkeys(
-                MEMORY, Count(failure=f"of {summary.nodes_total} nodes this one is not told by itself")
-            )
-        reasoning = data / "reasoning_logs.db"
+            failure = f"of {summary.nodes_total} nodes this one is not told by itself"
+            return dict.fromkeys(MEMORY, Count(failure=failure))
+        since = None if own is None else own.since
         shared = summary.nodes_total > 1
-        counts = await count_reasoning(reasoning, None if own is None else own.since, clock, shared=shared)
+        counts = await count_reasoning(data / "reasoning_logs.db", since, clock, shared=shared)
         return counts | await count_code(data / "ark.db")
 
-    half = _Half(
-        "memory",
-        streams.METRICS_MEMORY,
-        codec.decode_memory,
-        ("reasoning", "code"),
-        MEMORY,
-        lambda summary: memory_values(summary, node),
-        count,
-    )
+    values = partial(memory_values, node=node)
+    stream, decode = streams.METRICS_MEMORY, codec.decode_memory
+    half = _Half("memory", stream, decode, ("reasoning", "code"), MEMORY, values, count)
     return await _compare(bus, half, node, wait_s)
 
 
 async def check_federation(bus: Redis, source: Redis, node: str, partitions: int, wait_s: float) -> list[Row]:
     """Compare the federation half with the Redis of `source`. Raises and cancellation as in `check_memory`."""
     peers: list[Row] = []
-
-    async def clock() -> int:
-        return await _now(bus)
+    clock = partial(server_ms, bus)
 
     async def count(_: FederationSummary) -> Counts:
         try:
@@ -143,15 +133,8 @@ async def check_federation(bus: Redis, source: Redis, node: str, partitions: int
         note = f"{found.scanned} have a key, {found.kept} are kept for an hour without one"
         return {"total_peers": Count(exactly(found.total), note), **syncs}
 
-    half = _Half(
-        "federation",
-        streams.METRICS_FEDERATION,
-        codec.decode_federation,
-        ("peers", "sync"),
-        MESH,
-        federation_values,
-        count,
-    )
+    stream, decode = streams.METRICS_FEDERATION, codec.decode_federation
+    half = _Half("federation", stream, decode, ("peers", "sync"), MESH, federation_values, count)
     rows = await _compare(bus, half, node, wait_s)
     return [*peers, *rows, *_left_out(HISTORY, "follows from all heartbeats and syncs before, which no count shows")]
 
@@ -188,7 +171,7 @@ async def _compare(bus: Redis, half: _Half, node: str, wait_s: float) -> list[Ro
     rows = comparison.rows(_remark(summary, node))
     if all(row.verdict == "not compared" for row in rows):
         return rows
-    return [*rows, _age_row(half.name, await _now(bus) - entry_id(position).ms)]
+    return [*rows, _age_row(half.name, await server_ms(bus) - entry_id(position).ms)]
 
 
 async def _newest(bus: Redis, half: _Half) -> tuple[bytes, _Summary] | None:
@@ -219,11 +202,6 @@ def _decoded(half: _Half, fields: Mapping[bytes, bytes]) -> _Summary:
         raise BusError(f"{half.stream} cannot be read: {error}") from error
 
 
-async def _now(bus: Redis) -> int:
-    seconds, micros = await bus.time()
-    return int(seconds) * 1_000 + int(micros) // 1_000
-
-
 def _left_out(names: tuple[str, ...], reason: str) -> list[Row]:
     return [Row(name=name, verdict="not compared", reason=reason, polling=POLLING.get(name, "")) for name in names]
 
@@ -233,7 +211,7 @@ def _age_row(half: str, age_ms: int) -> Row:
     return Row(
         name=f"{half}_summary_age_s",
         verdict="agrees" if age_ms <= SOURCE_TIMEOUT_MS else "differs",
-        counted=Bounds(0, SOURCE_TIMEOUT_MS / 1_000),
+        counted=Span(0, SOURCE_TIMEOUT_MS / 1_000),
         published=age_ms / 1_000,
     )
 
@@ -248,17 +226,10 @@ def _remark(summary: _Summary, node: str) -> str:
 
 async def _reasons(bus: Redis, groups: tuple[str, ...], node: str) -> str:
     """What the sources of `groups` said last of themselves, if they are not live."""
-    newest: dict[str, SourceState] = {}
-    for _, fields in cast("Any", await bus.xrevrange(streams.SOURCES, count=_NEWEST_SOURCES)):
-        try:
-            state = codec.decode_source(fields)
-        except SchemaError:
-            continue  # of a newer release
-        if state.node == node and state.group in groups:
-            newest.setdefault(state.collector, state)
+    heard, _ = await read_sources(bus)
     texts = [
-        f"{name} is {state.state}" + (f" ({state.reason})" if state.reason else "")
-        for name, state in sorted(newest.items())
-        if state.state != "live"
+        f"{state.collector} is {state.state}" + (f" ({state.reason})" if state.reason else "")
+        for state, _ in heard
+        if state.node == node and state.group in groups and state.state != "live"
     ]
     return f": {', '.join(texts)}" if texts else ""

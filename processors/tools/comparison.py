@@ -6,7 +6,7 @@ count: it is equal to it at some time, or it is below at one summary and above a
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 from msgspec import Struct
 
@@ -21,9 +21,7 @@ __all__ = [
     "POLLING",
     "SESSIONS",
     "STAGES",
-    "SYNCS",
     "TIERS",
-    "Bounds",
     "Comparison",
     "Count",
     "Newest",
@@ -31,7 +29,6 @@ __all__ = [
     "Published",
     "Row",
     "Span",
-    "Verdict",
     "exactly",
     "federation_values",
     "in_window",
@@ -41,13 +38,7 @@ __all__ = [
     "success",
 ]
 
-TIERS: Final[tuple[Literal["core", "trusted", "sandbox", "external", "other"], ...]] = (
-    "core",
-    "trusted",
-    "sandbox",
-    "external",
-    "other",
-)
+TIERS: Final = get_args(get_args(Tiers)[0])
 
 SESSIONS: Final = ("ingestion_rate", "sessions_total", "logs")
 """The values that come from `reasoning_sessions`, and so on."""
@@ -55,8 +46,7 @@ SESSIONS: Final = ("ingestion_rate", "sessions_total", "logs")
 STAGES: Final = ("consolidation_rate", "stages_total", "confidence_deltas")
 CODE: Final = ("dedup_rate", "quarantine_count", *(f"trust_distribution.{tier}" for tier in TIERS))
 MEMORY: Final = (*SESSIONS, *STAGES, *CODE)
-SYNCS: Final = ("sync_rate", "sync_bytes_rate", "sync_success_rate", "active_syncs")
-MESH: Final = ("total_peers", *SYNCS)
+MESH: Final = ("total_peers", "sync_rate", "sync_bytes_rate", "sync_success_rate", "active_syncs")
 HISTORY: Final = ("network_health", "data_integrity")
 """Values that follow from the times of many heartbeats and syncs, which no count at one moment shows."""
 
@@ -82,7 +72,7 @@ _FROM_HERE: Final = frozenset({"redis", "manifest"})
 T = TypeVar("T")
 
 
-class Span(NamedTuple):
+class Span(Struct, frozen=True, omit_defaults=True):
     """A number that was counted: it lies between two bounds, both included."""
 
     low: float
@@ -102,8 +92,6 @@ class Newest(NamedTuple):
 Published: TypeAlias = float | tuple[float, ...] | None
 """A published value: a number, a list of the newest, or None for unknown."""
 
-Verdict: TypeAlias = Literal["agrees", "differs", "not compared"]
-
 
 class Count(NamedTuple):
     """What counting one value gave."""
@@ -116,19 +104,12 @@ class Count(NamedTuple):
     failure: str = ""
 
 
-class Bounds(Struct, frozen=True):
-    """A counted number in the report, where only its bounds are known. Both are included."""
-
-    low: float
-    high: float
-
-
 class Row(Struct, frozen=True, kw_only=True):
     """One line of the report."""
 
     name: str
-    verdict: Verdict
-    counted: Published | Bounds = None
+    verdict: Literal["agrees", "differs", "not compared"]
+    counted: Published | Span = None
     # The value that agreed, else the newest.
     published: Published = None
     # What to know about it, or why it was not compared.
@@ -191,9 +172,9 @@ class Comparison:
         )
 
 
-def _shown(value: Span | Newest | None) -> Published | Bounds:
+def _shown(value: Span | Newest | None) -> Published | Span:
     if isinstance(value, Span):
-        return value.low if value.low == value.high else Bounds(value.low, value.high)
+        return value.low if value.low == value.high else value
     return None if value is None else value.items
 
 

@@ -11,22 +11,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import aiosqlite
 
-from processors.tools.comparison import (
-    BUCKET_MS,
-    CODE,
-    SESSIONS,
-    STAGES,
-    TIERS,
-    Count,
-    Newest,
-    Span,
-    in_window,
-    rate,
-)
+from processors.tools.comparison import BUCKET_MS, CODE, SESSIONS, STAGES, TIERS, Count, Newest, Span, in_window, rate
 from schemas.metrics import MAX_DELTAS, MAX_LOGS, RATE_WINDOW_S
 
 __all__ = ["Clock", "Counts", "count_code", "count_reasoning"]
@@ -79,17 +68,6 @@ SELECT delta FROM steps WHERE delta IS NOT NULL AND id IN (SELECT id FROM newest
 _LOGS: Final = "SELECT id FROM reasoning_sessions ORDER BY id DESC LIMIT ?"
 
 
-class _Passed(NamedTuple):
-    """What one pass over the rows of a table gave."""
-
-    # A second, over the last minute, of the rows that are asked for.
-    rate: Span
-    # Rows since the totals began.
-    total: Span
-    # What to know about both.
-    note: str
-
-
 @asynccontextmanager
 async def _opened(path: Path) -> AsyncIterator[aiosqlite.Connection]:
     """The database at the absolute `path`, for reading only. Raises sqlite3.Error: if it cannot be opened."""
@@ -132,23 +110,21 @@ async def count_reasoning(path: Path, since: int | None, clock: Clock, *, shared
         try:
             async with _opened(path) as database:
                 items = [row[0] for row in await database.execute_fetchall(newest, (most,))]
-                passed = await _pass(database, table, counted, since or 0, clock)
+                rates, total = await _pass(database, table, counted, since or 0, clock)
         except sqlite3.Error as error:
-            counts |= dict.fromkeys(names, Count(failure=_clause(path, error)))
+            counts |= dict.fromkeys(names, _failed(path, error))
             continue
-        total = Count(failure="it is not published when the totals began")
-        if since is not None:
-            total = Count(passed.total, passed.note)
-        values = (
-            Count(passed.rate, passed.note),
-            total,
-            Count(Newest(tuple(reversed(items)), shared and names is SESSIONS)),
-        )
-        counts |= zip(names, values, strict=True)
+        if since is None:
+            total = Count(failure="it is not published when the totals began")
+        last = Count(Newest(tuple(reversed(items)), shared and names is SESSIONS))
+        counts |= zip(names, (rates, total, last), strict=True)
     return counts
 
 
-async def _pass(database: aiosqlite.Connection, table: str, counted: str, since: int, clock: Clock) -> _Passed:
+async def _pass(
+    database: aiosqlite.Connection, table: str, counted: str, since: int, clock: Clock
+) -> tuple[Count, Count]:
+    """The rows of the last minute that are `counted`, a second, and all rows since the totals began."""
     began = await clock()
     latest, oldest = began + _AHEAD_MS, began - _WINDOW_MS - BUCKET_MS
     total, window = _Passage(since), _Passage(oldest)
@@ -162,11 +138,8 @@ async def _pass(database: aiosqlite.Connection, table: str, counted: str, since:
     sure, border = in_window(recent, await clock(), _WINDOW_MS)
     doubtful = total.untimed + total.late
     note = f"{doubtful} rows have no usable time, or an older one than a row before them" if doubtful else ""
-    return _Passed(
-        rate(sure, [*border, window.untimed], RATE_WINDOW_S),
-        Span(total.counted, total.counted + doubtful),
-        note,
-    )
+    rates = rate(sure, [*border, window.untimed], RATE_WINDOW_S)
+    return Count(rates, note), Count(Span(total.counted, total.counted + doubtful), note)
 
 
 class _Passage:
@@ -202,12 +175,9 @@ async def count_code(path: Path) -> Counts:
         try:
             async with _opened(path) as database:
                 spans = await count(database)
-        except sqlite3.OperationalError as error:
-            missing = str(error).startswith("no such")
-            failed = Count(note=str(error)) if missing else Count(failure=_clause(path, error))
-            counts |= dict.fromkeys(names, failed)
         except sqlite3.Error as error:
-            counts |= dict.fromkeys(names, Count(failure=_clause(path, error)))
+            missing = str(error).startswith("no such")
+            counts |= dict.fromkeys(names, Count(note=str(error)) if missing else _failed(path, error))
         else:
             counts |= zip(names, map(Count, spans), strict=True)
     return counts
@@ -249,5 +219,5 @@ async def _tiers(database: aiosqlite.Connection) -> list[Span | None]:
     return [Span(there[tier], there[tier] + came[tier]) for tier in TIERS]
 
 
-def _clause(path: Path, error: sqlite3.Error) -> str:
-    return f"{path.name}: {error}"
+def _failed(path: Path, error: sqlite3.Error) -> Count:
+    return Count(failure=f"{path.name}: {error}")

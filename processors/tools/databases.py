@@ -18,7 +18,7 @@ from processors.tools.ark_schema import IDS, SCHEMAS
 from processors.tools.errors import TargetFailed
 from processors.tools.traffic import PREFIX, Row
 
-__all__ = ["APPLICATION_ID", "BUSY_S", "DemoDatabase"]
+__all__ = ["APPLICATION_ID", "BUSY_S", "DemoDatabase", "transaction"]
 
 APPLICATION_ID: Final = int.from_bytes(b"ARKd", "big")
 """Header field of a database file that was made here."""
@@ -44,7 +44,7 @@ class DemoDatabase:
         """How many rows of each table seed did not make; empty if there is no file."""
         if not self.path.exists():
             return {}
-        with self._transaction("DEFERRED") as connection:
+        with transaction(self.path, "DEFERRED") as connection:
             return {f"rows of {table}": _count_foreign(connection, table) for table in _tables(connection)}
 
     def prepare(self) -> None:
@@ -57,7 +57,7 @@ class DemoDatabase:
         except OSError as error:
             raise SettingsError("ARK_BASE_PATH", f"cannot be written: {error.strerror}") from error
         is_new = not self.path.exists()
-        with self._transaction(mode="rwc") as connection:
+        with transaction(self.path, mode="rwc") as connection:
             if is_new:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             # `executescript` would commit before it begins.
@@ -66,7 +66,7 @@ class DemoDatabase:
 
     def write(self, rows: Iterable[Row]) -> None:
         """Write `rows`, in their order, in one transaction."""
-        with self._transaction() as connection:
+        with transaction(self.path) as connection:
             for statement, group in groupby(rows, attrgetter("statement")):
                 connection.executemany(statement, (row.values for row in group))
 
@@ -81,15 +81,16 @@ class DemoDatabase:
         removed = 0
         while some := self._remove_some():
             removed += some
-        with self._transaction("EXCLUSIVE") as connection:
+        with transaction(self.path, "EXCLUSIVE") as connection:
             # Our rows are gone: what is left is not ours.
-            if _was_made_here(connection) and not any(_count_foreign(connection, t) for t in _tables(connection)):
+            made_here = connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+            if made_here and not any(_count_foreign(connection, t) for t in _tables(connection)):
                 for suffix in ("", "-journal", "-wal", "-shm"):
                     Path(f"{self.path}{suffix}").unlink(missing_ok=True)
         return removed
 
     def _remove_some(self) -> int:
-        with self._transaction() as connection:
+        with transaction(self.path) as connection:
             return sum(
                 connection.execute(
                     f"DELETE FROM {table} WHERE rowid IN"  # noqa: S608  - names of this module
@@ -100,19 +101,22 @@ class DemoDatabase:
                 if table in _tables(connection)
             )
 
-    @contextlib.contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE", *, mode: str = "rw") -> Iterator[sqlite3.Connection]:
-        try:
-            with contextlib.closing(_connect(self.path, mode)) as connection:
-                connection.execute(f"BEGIN {kind}")
-                yield connection
-                connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise TargetFailed(str(self.path), error) from error
 
+@contextlib.contextmanager
+def transaction(path: Path, kind: str = "IMMEDIATE", *, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+    """One transaction of the database at `path`, opened for it. Blocks, at most `BUSY_S` for others' locks.
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_S, isolation_level=None)
+    Raises TargetFailed: if SQLite fails.
+    """
+    address = f"{path.resolve().as_uri()}?mode={mode}"
+    try:
+        connecting = sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None)
+        with contextlib.closing(connecting) as connection:
+            connection.execute(f"BEGIN {kind}")
+            yield connection
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise TargetFailed(str(path), error) from error
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
@@ -123,13 +127,8 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 def _count_foreign(connection: sqlite3.Connection, table: str) -> int:
     quoted = '"' + table.replace('"', '""') + '"'
-    if table not in IDS:
-        return int(connection.execute(f"SELECT count(*) FROM {quoted}").fetchone()[0])  # noqa: S608  - quoted
-    key = IDS[table]
+    key = IDS.get(table)
     # An id may be NULL there: SQLite takes that for a primary key of text.
-    condition = f"{key} < ? OR {key} >= ? OR {key} IS NULL"
-    return int(connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}", _OURS).fetchone()[0])  # noqa: S608
-
-
-def _was_made_here(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,))
+    condition = f"WHERE {key} < ? OR {key} >= ? OR {key} IS NULL" if key else ""
+    counting = f"SELECT count(*) FROM {quoted} {condition}"  # noqa: S608  - quoted, and names of this module
+    return int(connection.execute(counting, _OURS if key else ()).fetchone()[0])

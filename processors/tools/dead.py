@@ -7,22 +7,20 @@ cursors name every letter that was begun and may not have been finished: those c
 each other, as two collectors of one source do.
 """
 
-import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar, cast
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from processors.runtime.bus import Entry, Script
-from processors.runtime.connection import open_client, partitions_of
-from processors.runtime.errors import BusDown
-from processors.runtime.output import print_line, visible
-from processors.runtime.settings import Settings, bus_url
-from processors.tools.errors import DeadFailed, LetterStays
+from processors.runtime.connection import ask_bus, partitions_of
+from processors.runtime.errors import PulseError
+from processors.runtime.output import print_line, print_lines
+from processors.runtime.settings import Settings
+from processors.tools.errors import LetterStays
 from processors.tools.letters import (
     Choice,
     Letter,
@@ -48,58 +46,38 @@ _MAX_STREAM_BYTES: Final = 8 << 20
 _AT_ONCE: Final = 200
 _MAX_REASONS: Final = 20
 
-T = TypeVar("T")
-
 
 def list_letters(settings: Settings, choice: Choice, *, count: int, as_json: bool) -> None:
     """Print how many letters of `choice` there are by source and reason, and the newest `count`, the newest first.
 
     Raises BusDown: if the bus does not answer.
     """
-    counts, newest = _run(settings, lambda client: _gather(client, choice, count))
+    counts, newest = ask_bus(settings, lambda client: _gather(client, choice, count))
     if as_json:
         kinds = [{"source": each[0], "reason": each[1], "letters": number} for each, number in counts.most_common()]
         letters = [fields_of(letter) for letter in newest]
         print_line(json.dumps({"total": counts.total(), "counts": kinds, "letters": letters}))
     else:
-        _print(report_of(newest, counts))
+        print_lines(report_of(newest, counts))
 
 
 def show(settings: Settings, letter_id: str, *, as_json: bool) -> None:
-    """Print all of one letter. Raises BusDown; DeadFailed: if there is none of that id."""
-    letter = _run(settings, lambda client: _one(client, letter_id))
+    """Print all of one letter. Raises BusDown; PulseError: if there is none of that id."""
+    letter = ask_bus(settings, lambda client: _one(client, letter_id))
     if as_json:
         print_line(json.dumps(fields_of(letter)))
     else:
-        _print(text_of(letter))
+        print_lines(text_of(letter))
 
 
 def replay(settings: Settings, readers: Mapping[str, Reader], letter_id: str | None, choice: Choice) -> bool:
     """Publish the input of a letter again (None: of each that `choice` takes), and take it off. Prints what it did.
 
     `readers`: how the collectors that cannot see an input again read it, by their names. Returns whether nothing had to
-    stay. Raises BusDown; DeadFailed: if the letter is not there or cannot be replayed, if a partition is full, or
+    stay. Raises BusDown; PulseError: if the letter is not there or cannot be replayed, if a partition is full, or
     another replay is at work. Then, and when it is interrupted, the next run goes on.
     """
-    return _run(settings, lambda client: _replay(client, settings, readers, letter_id, choice))
-
-
-def _run(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
-    async def run(url: str) -> T:
-        try:
-            async with open_client(url) as client:
-                return await work(client)
-        except (RedisError, OSError) as error:
-            raise BusDown(f"the bus does not answer: {error}") from error
-
-    return asyncio.run(run(bus_url(settings)))
-
-
-def _print(lines: Sequence[str]) -> None:
-    """Print until nobody reads: what was rejected may hold anything."""
-    for line in lines:
-        if not print_line(visible(line)):
-            return
+    return ask_bus(settings, lambda client: _replay(client, settings, readers, letter_id, choice))
 
 
 async def _gather(client: Redis, choice: Choice, most: int) -> tuple[Counter[tuple[str, str]], list[Letter]]:
@@ -126,10 +104,10 @@ async def _one(client: Redis, letter_id: str) -> Letter:
     try:
         entry_id(letter_id)
     except BadPosition as error:
-        raise DeadFailed(f"{letter_id} is not the id of a letter, <ms>-<n>") from error
+        raise PulseError(f"{letter_id} is not the id of a letter, <ms>-<n>") from error
     letter = await _find(client, letter_id)
     if letter is None:
-        raise DeadFailed(f"{streams.DEAD} has no letter {letter_id}")
+        raise PulseError(f"{streams.DEAD} has no letter {letter_id}")
     return letter
 
 
@@ -168,7 +146,7 @@ class _Desk:
     async def send(self, letter: Letter) -> None:
         """Publish what a letter holds where it was not published yet, and take it off.
 
-        Raises LetterStays: if it cannot be replayed. Raises DeadFailed: if a partition is full, or another replay is
+        Raises LetterStays: if it cannot be replayed. Raises PulseError: if a partition is full, or another replay is
         at work.
         """
         for partition, events in shares_of(letter, self._readers, self._partitions).items():
@@ -187,9 +165,9 @@ class _Desk:
         args = [_NAME, self._cursors[partition], cursor, _MAX_STREAM_BYTES, ts, codec.encode(events), 0, 0]
         status, detail, _ = await _PUBLISH.run(self._client, keys, args)
         if status == b"FULL":
-            raise DeadFailed(f"partition {partition} is full until the aggregators have caught up; replay again then")
+            raise PulseError(f"partition {partition} is full until the aggregators have caught up; replay again then")
         if status != b"OK" and detail.decode() != cursor:
-            raise DeadFailed("another replay is at work")
+            raise PulseError("another replay is at work")
         self._cursors[partition] = cursor
 
 
@@ -199,12 +177,12 @@ async def _replay(
     desk = _Desk(client, readers, settings.ark_partitions)
     # Before any letter is read: one that another replay takes off meanwhile moves a cursor that we know.
     begun = await desk.open()
-    _print([f"finished {each}, which an earlier replay began" for each in begun])
+    print_lines([f"finished {each}, which an earlier replay began" for each in begun])
     if letter_id is None:
         return await _replay_all(client, desk, choice)
     if letter_id not in begun:
         await desk.send(await _one(client, letter_id))
-        _print([f"replayed {letter_id}"])
+        print_lines([f"replayed {letter_id}"])
     return True
 
 
@@ -219,6 +197,6 @@ async def _replay_all(client: Redis, desk: _Desk, choice: Choice) -> bool:
             replayed += 1
         except LetterStays as error:
             stay[error.why] += 1
-    _print([f"{number} stay: {why}" for why, number in stay.most_common(_MAX_REASONS)])
-    _print([f"replayed {replayed} of {replayed + stay.total()} letters"])
+    print_lines([f"{number} stay: {why}" for why, number in stay.most_common(_MAX_REASONS)])
+    print_lines([f"replayed {replayed} of {replayed + stay.total()} letters"])
     return not stay

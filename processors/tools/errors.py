@@ -3,14 +3,12 @@
 PulseError
 ├── TargetFailed    ARK's Redis, one of its databases or a service does not answer, or refuses what it is asked
 ├── Refused         a target holds what `seed` did not make
-├── PeerFailed      a command of `ark-pulse peer` cannot do what it was asked
-└── DeadFailed      a command of `ark-pulse dead` cannot do what it was asked
-    └── LetterStays     a letter cannot be replayed
+└── LetterStays     a letter cannot be replayed
 """
 
 from processors.runtime.errors import PulseError
 
-__all__ = ["DeadFailed", "LetterStays", "PeerFailed", "Refused", "TargetFailed"]
+__all__ = ["LetterStays", "Refused", "TargetFailed"]
 
 
 class TargetFailed(PulseError):
@@ -27,15 +25,7 @@ class Refused(PulseError):
         super().__init__(f"refused: {found} were not made by seed; use --force")
 
 
-class PeerFailed(PulseError):
-    """A command of `ark-pulse peer` cannot do what it was asked; the text says why."""
-
-
-class DeadFailed(PulseError):
-    """A command of `ark-pulse dead` cannot do what it was asked; the text says why."""
-
-
-class LetterStays(DeadFailed):
+class LetterStays(PulseError):
     """A letter cannot be replayed. `why` is a short clause."""
 
     def __init__(self, letter_id: str, why: str) -> None:

@@ -8,11 +8,14 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from schemas.metrics import SourceState
+
 __all__ = [
     "MANY_ENTRIES",
     "BusSeen",
     "GatewaySeen",
     "HalfSeen",
+    "OfBus",
     "Overview",
     "PartitionSeen",
     "SourceSeen",
@@ -36,19 +39,10 @@ class HalfSeen(Struct, frozen=True, kw_only=True):
     age_ms: int | None = None
 
 
-class SourceSeen(Struct, frozen=True, kw_only=True):
+class SourceSeen(SourceState, frozen=True, kw_only=True, omit_defaults=False):
     """The last word of a collector. `state` is stale too if it was live and was not heard of for 15 s."""
 
-    node: str
-    collector: str
-    group: str
-    state: Literal["live", "stale", "simulated", "down"]
     level: Literal["ok", "warning", "trouble"]
-    since: int
-    reason: str
-    detail: str
-    published: int
-    rejected: int
     # How long ago the source answered; None if it never did.
     answered_ms: int | None = None
 
@@ -89,30 +83,26 @@ class GatewaySeen(Struct, frozen=True, kw_only=True):
     clients: dict[str, int] = {}
 
 
-class Overview(Struct, frozen=True, kw_only=True):
-    """Everything at one moment."""
+class OfBus(Struct, frozen=True, kw_only=True):
+    """What is read of the bus. Empty if it does not answer."""
 
-    now: int
     bus: BusSeen
-    gateway: GatewaySeen
-    # Empty if the bus does not answer.
     halves: tuple[HalfSeen, ...] = ()
     sources: tuple[SourceSeen, ...] = ()
     partitions: tuple[PartitionSeen, ...] = ()
 
 
+class Overview(OfBus, frozen=True, kw_only=True):
+    """Everything at one moment."""
+
+    now: int
+    gateway: GatewaySeen
+
+
 def troubles(overview: Overview) -> list[str]:
     """What was live and is not, or is not there: a short clause each."""
-    return list(_troubles(overview))
-
-
-def _troubles(overview: Overview) -> Iterator[str]:
-    if overview.bus.problem:
-        yield "no bus"
-    else:
-        yield from _troubles_of_bus(overview)
-    if overview.gateway.problem:
-        yield "no gateway"
+    of_bus = ["no bus"] if overview.bus.problem else [*_troubles_of_bus(overview)]
+    return of_bus + ["no gateway"] * bool(overview.gateway.problem)
 
 
 def _troubles_of_bus(overview: Overview) -> Iterator[str]:

@@ -3,17 +3,18 @@
 A key file is PEM (PKCS 8), as OpenSSL writes and reads it too.
 """
 
-import asyncio
 import base64
+import contextlib
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -23,14 +24,15 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from redis.exceptions import RedisError
+from msgspec import Struct
+from redis.asyncio import Redis
 
-from processors.runtime.connection import open_client
-from processors.runtime.errors import BusDown
-from processors.runtime.output import print_line
+from processors.runtime.connection import ask_bus
+from processors.runtime.errors import PulseError
+from processors.runtime.output import print_line, visible
 from processors.runtime.probes import address
-from processors.runtime.settings import Settings, bus_url
-from processors.tools.errors import PeerFailed, TargetFailed
+from processors.runtime.settings import Settings
+from processors.tools.errors import TargetFailed
 from schemas.errors import MalformedEntry
 from schemas.manifests import Pin, decode_pin, signed_form
 from schemas.streams import FEDERATION_PINS
@@ -43,12 +45,12 @@ _MAX_ANSWER: Final = 64 << 10
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
-class Claims(NamedTuple):
+class Claims(Struct, frozen=True, omit_defaults=True):
     """What a node says of itself; None: nothing."""
 
     node_id: str
     hostname: str | None = None
-    tier: str | None = None
+    trust_tier: str | None = None
     # Milliseconds.
     latency: float | None = None
 
@@ -56,7 +58,7 @@ class Claims(NamedTuple):
 def keygen(out: Path | None) -> None:
     """Make a key, in the new file `out` that only its user may read, or on standard output; prints its public key.
 
-    Raises PeerFailed: if the file is there already, or cannot be written.
+    Raises PulseError: if the file is there already, or cannot be written.
     """
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -70,7 +72,7 @@ def keygen(out: Path | None) -> None:
 def register(settings: Settings, url: str | None, key_file: Path, claims: Claims, every_s: float | None) -> None:
     """Send the signed manifest of a node to the service at `url` (None: this one), and again every `every_s`; blocks.
 
-    Prints what became of it, again when that changes. Raises PeerFailed: if it is refused, or the key cannot be used.
+    Prints what became of it, again when that changes. Raises PulseError: if it is refused, or the key cannot be used.
     Raises TargetFailed: if nobody answers; with `every_s` it goes on, as after refusals that pass by themselves.
     """
     url = url or f"http://{address(settings.federation_host, settings.federation_port)}"
@@ -80,7 +82,7 @@ def register(settings: Settings, url: str | None, key_file: Path, claims: Claims
         try:
             status, line = _post(url, _signed(manifest, key))
             if status != 200 and (every_s is None or status not in _PASSING):
-                raise PeerFailed(f"{url} refused {claims.node_id}: {status} {line}")
+                raise PulseError(f"{url} refused {claims.node_id}: {status} {line}")
             line = f"registered {claims.node_id}" if status == 200 else f"not registered: {status} {line}"
         except TargetFailed as error:
             if every_s is None:
@@ -96,7 +98,7 @@ def register(settings: Settings, url: str | None, key_file: Path, claims: Claims
 
 def pins(settings: Settings, *, as_json: bool) -> None:
     """Print which key each node id belongs to. Raises BusDown: if the bus does not answer."""
-    found = asyncio.run(_read_pins(bus_url(settings)))
+    found = ask_bus(settings, _read_pins)
     if as_json:
         print_line(json.dumps(found))
         return
@@ -105,9 +107,13 @@ def pins(settings: Settings, *, as_json: bool) -> None:
 
 
 def unpin(settings: Settings, node_id: str) -> None:
-    """Forget the key of a node id: the next that comes is pinned. Raises BusDown; PeerFailed: if there is no pin."""
-    if not asyncio.run(_remove_pin(bus_url(settings), node_id)):
-        raise PeerFailed(f"no pin of {node_id}")
+    """Forget the key of a node id: the next that comes is pinned. Raises BusDown; PulseError: if there is no pin."""
+
+    async def remove(client: Redis) -> int:
+        return await client.hdel(FEDERATION_PINS, node_id)
+
+    if not ask_bus(settings, remove):
+        raise PulseError(f"no pin of {node_id}")
     print_line(f"unpinned {node_id}")
 
 
@@ -117,20 +123,20 @@ def _write_new(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
     except FileExistsError as error:
-        raise PeerFailed(f"{path} is there already, and stays as it is") from error
+        raise PulseError(f"{path} is there already, and stays as it is") from error
     except OSError as error:
-        raise PeerFailed(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise PulseError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from error
 
 
 def _load(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise PeerFailed(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise PulseError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise PeerFailed(f"{path} must be a private key in PEM, without a password") from error
+        raise PulseError(f"{path} must be a private key in PEM, without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise PeerFailed(f"{path} must be an Ed25519 key")
+        raise PulseError(f"{path} must be an Ed25519 key")
     return key
 
 
@@ -140,13 +146,11 @@ def _public_text(key: Ed25519PrivateKey) -> str:
 
 def _manifests(claims: Claims) -> Iterator[dict[str, Any]]:
     """One manifest after the other, each with a higher number: the time, or more if the clock went back."""
-    said = {"hostname": claims.hostname, "trust_tier": claims.tier, "latency": claims.latency}
     seq = 0
     while True:
         now = int(time.time() * 1000)
         seq = max(seq + 1, now)
-        given = {name: value for name, value in said.items() if value is not None}
-        yield {"node_id": claims.node_id, "seq": seq, "issued_at": now, **given}
+        yield {"seq": seq, "issued_at": now, **msgspec.to_builtins(claims)}
 
 
 def _signed(manifest: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
@@ -159,36 +163,26 @@ def _post(url: str, body: bytes) -> tuple[int, str]:
     try:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise PeerFailed(f"{url} must begin with http:// or https://, and name a host")
+            raise PulseError(f"{url} must begin with http:// or https://, and name a host")
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname, parts.port, timeout=_ANSWER_S)
-        try:
+        with contextlib.closing(kind(parts.hostname, parts.port, timeout=_ANSWER_S)) as connection:
             connection.request("POST", parts.path.rstrip("/") + "/manifest", body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, _clause(answer.read(_MAX_ANSWER))
-        finally:
-            connection.close()
     except (OSError, HTTPException, ValueError) as error:
         raise TargetFailed(url, error) from error
 
 
 def _clause(body: bytes) -> str:
     try:
-        text = str(json.loads(body)["error"])
+        return visible(str(json.loads(body)["error"])[:200])
     except (ValueError, KeyError, TypeError, RecursionError):
         return "without a reason"
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
 
 
-async def _read_pins(url: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    try:
-        async with open_client(url) as client:
-            async for name, value in client.hscan_iter(FEDERATION_PINS, count=1_000):
-                found[name.decode(errors="replace")] = _shown(value)
-    except (RedisError, OSError) as error:
-        raise BusDown(f"the bus does not answer: {error}") from error
-    return found
+async def _read_pins(client: Redis) -> dict[str, dict[str, Any]]:
+    found = client.hscan_iter(FEDERATION_PINS, count=1_000)
+    return {name.decode(errors="replace"): _shown(value) async for name, value in found}
 
 
 def _shown(value: bytes) -> dict[str, Any]:
@@ -197,11 +191,3 @@ def _shown(value: bytes) -> dict[str, Any]:
     except MalformedEntry as error:
         return {"unreadable": str(error)}
     return {name: said for name in pin.__struct_fields__ if (said := getattr(pin, name)) is not None}
-
-
-async def _remove_pin(url: str, node_id: str) -> bool:
-    try:
-        async with open_client(url) as client:
-            return bool(await client.hdel(FEDERATION_PINS, node_id))
-    except (RedisError, OSError) as error:
-        raise BusDown(f"the bus does not answer: {error}") from error

@@ -5,9 +5,9 @@ from typing import Final
 
 import msgspec
 
-from processors.tools.comparison import POLLING, Bounds, Published, Row
+from processors.tools.comparison import POLLING, Published, Row, Span
 
-__all__ = ["as_json", "as_text", "is_good", "verdict"]
+__all__ = ["as_json", "as_lines", "is_good", "verdict"]
 
 _ANY: Final = "any value"
 
@@ -39,7 +39,7 @@ def as_json(rows: Sequence[Row], node: str) -> str:
     return msgspec.json.encode(report).decode()
 
 
-def as_text(rows: Sequence[Row], node: str) -> str:
+def as_lines(rows: Sequence[Row], node: str) -> list[str]:
     """A table, then what was not compared, what there is to know, and what the polling backend shows instead."""
     compared = [row for row in rows if row.verdict != "not compared"]
     lines = [f"node {node}"]
@@ -51,7 +51,7 @@ def as_text(rows: Sequence[Row], node: str) -> str:
     known = [f"  {row.name}: {row.polling}" for row in rows if row.polling]
     if known:
         lines += ["the polling backend shows something else:", *known, f"  {_ANY}: {POLLING[_ANY]}"]
-    return "\n".join(map(_printable, (*lines, verdict(rows))))
+    return [*lines, verdict(rows)]
 
 
 def _table(rows: Iterable[Row]) -> list[str]:
@@ -69,16 +69,11 @@ def _by_reason(rows: Iterable[Row]) -> list[tuple[str, str]]:
     return [(reason, ", ".join(each)) for reason, each in names.items()]
 
 
-def _counted(value: Published | Bounds) -> str:
-    return f"{_cell(value.low)} to {_cell(value.high)}" if isinstance(value, Bounds) else _cell(value)
+def _counted(value: Published | Span) -> str:
+    return f"{_cell(value.low)} to {_cell(value.high)}" if isinstance(value, Span) else _cell(value)
 
 
 def _cell(value: Published) -> str:
     if isinstance(value, tuple):
         return f"{len(value)} items, the newest {value[-1]:.10g}" if value else "no items"
     return "unknown" if value is None else f"{value:.10g}"
-
-
-def _printable(line: str) -> str:
-    """`line` without anything that a terminal would obey: ids and reasons come from elsewhere."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)

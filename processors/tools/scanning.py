@@ -158,28 +158,18 @@ async def count_syncs(source: Redis, clock: Clock) -> Counts:
     """The values of `sync_events`, of the minute that ends now. Raises redis-py's errors. Cancellation: safe."""
     items, whole = await _newest_items(source, await clock())
     now = await clock()
-    timed: list[tuple[int, _Sync]] = []
-    untimed: list[_Sync] = []
-    for item in items:
-        if (read := _read_item(item)) is not None:
-            ts, sync = read
-            if ts is None or ts > now + _AHEAD_MS:
-                untimed.append(sync)
-            else:
-                timed.append((ts, sync))
+    read = [each for each in map(_read_item, items) if each is not None]
+    timed = [(ts, sync) for ts, sync in read if ts is not None and ts <= now + _AHEAD_MS]
+    untimed = [sync for ts, sync in read if ts is None or ts > now + _AHEAD_MS]
     spans = _spans(timed, untimed, now)
     oldest = min((ts for ts, _ in timed), default=now)
     if whole and oldest > now - _WINDOW_MS - BUCKET_MS:
         note = f"{_LIST} reaches back {max(0, now - oldest) // 1_000} s only, and may have been trimmed"
-        counts = {name: Count(_at_least(span), note) for name, span in spans.items()}
+        counts = {name: Count(Span(0 if span is None else span.low, math.inf), note) for name, span in spans.items()}
         # What was trimmed may have any outcome.
         counts["sync_success_rate"] = Count(Span(0, 100, or_absent=True), note)
         return counts
     return {name: Count(span) for name, span in spans.items()}
-
-
-def _at_least(span: Span | None) -> Span:
-    return Span(0 if span is None else span.low, math.inf)
 
 
 def _spans(timed: Sequence[tuple[int, _Sync]], untimed: Sequence[_Sync], now: int) -> dict[str, Span | None]:
@@ -220,14 +210,11 @@ def _read_item(item: bytes) -> tuple[int | None, _Sync] | None:
         return None
     if not isinstance(fields, dict):
         return None
-    sender, target = (fields.get(name) for name in ("source", "target"))
-    if not (
-        isinstance(sender, str) and isinstance(target, str) and all(1 <= len(x) <= MAX_ID for x in (sender, target))
-    ):
+    pair = fields.get("source"), fields.get("target")
+    if not all(isinstance(peer, str) and 1 <= len(peer) <= MAX_ID for peer in pair):
         return None
-    return _moment(fields.get("timestamp")), _Sync(
-        _size(fields.get("bytes")), _outcome(fields.get("success")), (sender, target)
-    )
+    sync = _Sync(_size(fields.get("bytes")), _outcome(fields.get("success")), cast("tuple[str, str]", pair))
+    return _moment(fields.get("timestamp")), sync
 
 
 def _refuse(constant: str) -> None:

@@ -20,7 +20,7 @@ from processors.tools.ark_schema import ARK, REASONING
 from processors.tools.databases import DemoDatabase
 from processors.tools.errors import Refused
 from processors.tools.mesh import DemoMesh
-from processors.tools.traffic import KINDS, PEERS, Kind, Row, Traffic
+from processors.tools.traffic import KINDS, PEERS, Kind, Traffic
 
 __all__ = ["Amounts", "Demo", "amounts", "seed", "unseed"]
 
@@ -97,11 +97,9 @@ class Demo:
         """
         now = _now_ms()
         self._mesh.write([self._traffic.heartbeat(now) for _ in PEERS], self._traffic.past_syncs(_SYNCS, now))
-        past_code = self._traffic.past_code(amount.patterns, amount.executions, amount.files, now)
-        for database, units in (
-            (self._reasoning, self._traffic.past_reasoning(amount.sessions, now)),
-            (self._ark, past_code),
-        ):
+        reasoning = self._traffic.past_reasoning(amount.sessions, now)
+        code = self._traffic.past_code(amount.patterns, amount.executions, amount.files, now)
+        for database, units in ((self._reasoning, reasoning), (self._ark, code)):
             database.prepare()
             while some := list(islice(units, _MAX_UNITS)):
                 database.write(row for unit in some for row in unit)
@@ -128,28 +126,20 @@ class Demo:
 
     def remove(self) -> Counter[str]:
         """Remove what seed made. Returns how much it was, by place. Raises TargetFailed."""
-        return Counter(
-            {
-                "peers and syncs": self._mesh.remove(),
-                f"rows of {REASONING}": self._reasoning.remove(),
-                f"rows of {ARK}": self._ark.remove(),
-            }
-        )
+        removed = Counter({"peers and syncs": self._mesh.remove()})
+        for database in (self._reasoning, self._ark):
+            removed[f"rows of {database.path.name}"] = database.remove()
+        return removed
 
     def _change(self, kinds: list[Kind]) -> None:
         now = _now_ms()
         heartbeats = [self._traffic.heartbeat(now) for kind in kinds if kind == "heartbeats"]
         syncs = [self._traffic.sync(now) for kind in kinds if kind == "syncs"]
-        sessions = self._rows((kind for kind in kinds if kind == "sessions"), now)
-        code = self._rows((kind for kind in kinds if kind in {"uses", "executions", "files"}), now)
         if heartbeats or syncs:
             self._mesh.write(heartbeats, syncs)
-        for database, rows in ((self._reasoning, sessions), (self._ark, code)):
-            if rows:
+        for database, own in ((self._reasoning, {"sessions"}), (self._ark, {"uses", "executions", "files"})):
+            if rows := [row for kind in kinds if kind in own for row in self._traffic.change(kind, now)]:
                 database.write(rows)
-
-    def _rows(self, kinds: Iterable[Kind], now: int) -> list[Row]:
-        return [row for kind in kinds for row in self._traffic.change(kind, now)]
 
 
 async def _until_signalled(demo: Demo, rate: int) -> Counter[str]:

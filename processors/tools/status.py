@@ -5,8 +5,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
+from msgspec.structs import asdict
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
@@ -19,8 +20,8 @@ from processors.runtime.observation import (
     ask_gateway,
     clause,
     clock_skew_ms,
-    level_of,
     read_sources,
+    server_ms,
     server_name,
 )
 from processors.runtime.output import print_line, visible
@@ -31,6 +32,7 @@ from processors.tools.overview import (
     BusSeen,
     GatewaySeen,
     HalfSeen,
+    OfBus,
     Overview,
     PartitionSeen,
     SourceSeen,
@@ -56,20 +58,10 @@ _HALVES: Final = (
 )
 
 _COLOURS: Final = {"live": "32", "stale": "33", "simulated": "36", "down": "2"}
+_NOTHING: Final = "0-0"
 _HOME: Final = "\x1b[H"
 _REST_OF_LINE: Final = "\x1b[K"
 _REST_OF_SCREEN: Final = "\x1b[J"
-
-
-class _OfBus(NamedTuple):
-    """What was read of the bus."""
-
-    bus: BusSeen
-    halves: tuple[HalfSeen, ...] = ()
-    sources: tuple[SourceSeen, ...] = ()
-    partitions: tuple[PartitionSeen, ...] = ()
-    # Newest id of `ark:sources`.
-    top: str = "0-0"
 
 
 def status(settings: Settings, *, json_text: bool, watch: bool) -> int:
@@ -98,36 +90,30 @@ async def observe(settings: Settings) -> tuple[Overview, str]:
 
     Raises SettingsError: if the address of the bus cannot be read. Cancellation: safe.
     """
-    read, gateway = await asyncio.gather(_look_at_bus(settings), _look_at_gateway(settings))
-    overview = Overview(
-        now=int(time.time() * 1_000),
-        bus=read.bus,
-        halves=read.halves,
-        sources=read.sources,
-        partitions=read.partitions,
-        gateway=gateway,
-    )
-    return overview, read.top
+    (read, top), gateway = await asyncio.gather(_look_at_bus(settings), _look_at_gateway(settings))
+    return Overview(now=int(time.time() * 1_000), gateway=gateway, **asdict(read)), top
 
 
 async def _look_at_gateway(settings: Settings) -> GatewaySeen:
     where = address(settings.ark_http_host, settings.ark_http_port)
     try:
         async with asyncio.timeout(DEADLINE_S):
-            _, found, health = await ask_gateway(settings)
+            health = await ask_gateway(settings)
     except TimeoutError:
         return GatewaySeen(address=where, problem=f"{where} does not answer within {DEADLINE_S:g} s")
-    if health is not None:
-        return GatewaySeen(address=where, status=health.status, clients=health.clients)
-    taken = f"no gateway: {where} is in use by another program"
-    return GatewaySeen(address=where, problem=f"no gateway at {where}" if found == "nothing" else taken)
+    except OSError:
+        return GatewaySeen(address=where, problem=f"no gateway at {where}")
+    if health is None:
+        return GatewaySeen(address=where, problem=f"no gateway: {where} is in use by another program")
+    return GatewaySeen(address=where, status=health.status, clients=health.clients)
 
 
-async def _look_at_bus(settings: Settings) -> _OfBus:
+async def _look_at_bus(settings: Settings) -> tuple[OfBus, str]:
+    """What was read of it, and the newest id of `ark:sources`."""
     try:
         url = await asyncio.to_thread(bus_url, settings)
     except BusDown:
-        return _OfBus(BusSeen(problem=f"no embedded server runs in {settings.ark_state_dir}"))
+        return OfBus(bus=BusSeen(problem=f"no embedded server runs in {settings.ark_state_dir}")), _NOTHING
     shown = hide_password(url)
     async with open_client(url) as client:
         try:
@@ -137,17 +123,16 @@ async def _look_at_bus(settings: Settings) -> _OfBus:
             problem = f"{shown} does not answer within {DEADLINE_S:g} s"
         except (RedisError, OSError) as error:
             problem = f"{shown}: {clause(error)}"
-    return _OfBus(BusSeen(address=shown, problem=problem))
+    return OfBus(bus=BusSeen(address=shown, problem=problem)), _NOTHING
 
 
-async def _read(client: Redis, shown: str) -> _OfBus:
+async def _read(client: Redis, shown: str) -> tuple[OfBus, str]:
     bus = await _server(client, shown)
     heard, top = await read_sources(client)
-    seconds, micros = await client.time()
-    now = seconds * 1_000 + micros // 1_000
+    now = await server_ms(client)
     halves = [await _half(client, name, stream, decode, now) for name, stream, decode in _HALVES]
     sources = tuple(_source(each, now) for each in heard)
-    return _OfBus(bus, tuple(halves), sources, await _partitions(client), top)
+    return OfBus(bus=bus, halves=tuple(halves), sources=sources, partitions=await _partitions(client)), top
 
 
 async def _server(client: Redis, shown: str) -> BusSeen:
@@ -189,20 +174,11 @@ async def _half(client: Redis, name: str, stream: str, decode: Any, now: int) ->
 
 def _source(heard: Heard, now: int) -> SourceSeen:
     state = heard.state
-    unheard = f"not heard of for {heard.age_ms // 1_000} s"
-    return SourceSeen(
-        node=state.node,
-        collector=state.collector,
-        group=state.group,
-        state="stale" if heard.silent and state.state == "live" else state.state,
-        level=level_of(heard),
-        since=state.since,
-        reason="; ".join(filter(None, (unheard if heard.silent else "", state.reason))),
-        detail=state.detail,
-        published=state.published,
-        rejected=state.rejected,
-        answered_ms=None if state.as_of is None else now - state.as_of,
-    )
+    said = asdict(state) | {"answered_ms": None if state.as_of is None else now - state.as_of}
+    if heard.silent:
+        said["state"] = "stale" if state.state == "live" else state.state
+        said["reason"] = "; ".join(filter(None, (f"not heard of for {heard.age_ms // 1_000} s", state.reason)))
+    return SourceSeen(**said, level=heard.level)
 
 
 async def _partitions(client: Redis) -> tuple[PartitionSeen, ...]:

@@ -6,7 +6,7 @@ The same random numbers give the same traffic. Every id begins with `demo-`.
 import datetime as dt
 import json
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -116,11 +116,8 @@ class Traffic:
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
         self._run = f"{PREFIX}{int(random() * 16**8):08x}"
-        # How much there is of each: the number in the next id.
-        self._sessions = 0
-        self._patterns = 0
-        self._executions = 0
-        self._files = 0
+        # How much there is of each, by the kind in its id: the number in the next id.
+        self._made: Counter[str] = Counter()
         # The next peer to beat.
         self._peer = 0
         # Programs that run: their number, and since when, ms.
@@ -169,8 +166,7 @@ class Traffic:
         for ts in _spread(executions, _CODE_OVER, now):
             yield [self._start(ts - self._below(_LONGEST_RUN)), self._end(ts)]
         for ts in _spread(files, _CODE_OVER, now):
-            yield [self._index(self._files, ts)]
-            self._files += 1
+            yield [self._index(self._new("file"), ts)]
 
     def change(self, kind: Kind, now: int) -> list[Row]:
         """The rows of one change of live traffic to a database; those of one session belong into one transaction."""
@@ -179,18 +175,17 @@ class Traffic:
                 return self._session(now)
             case "uses":
                 # Early patterns are used more often than late ones.
-                number = int(self._patterns * self._random() ** 2)
+                number = int(self._made["pattern"] * self._random() ** 2)
                 return [Row(USE_PATTERN, (now // 1_000, self._id("pattern", number)))]
             case "executions":
                 return [self._start(now) if len(self._running) < _RUNNING else self._end(now)]
             case "files":
-                return [self._index(self._below(self._files), now)]
+                return [self._index(self._below(self._made["file"]), now)]
             case _:
                 raise AssertionError(f"{kind} are not in a database")
 
     def _session(self, ts: int) -> list[Row]:
-        session_id = self._id("session", self._sessions)
-        self._sessions += 1
+        session_id = self._id("session", self._new("session"))
         created_at = _iso(ts) if self._random() < 0.5 else _sql_time(ts)
         confidence = 0.35 + 0.5 * self._random()
         duration_ms = 0.0
@@ -207,8 +202,7 @@ class Traffic:
 
     def _pattern(self, ts: int) -> Row:
         """A pattern; three in ten have a snippet that another may have, and four in ten were used more than once."""
-        number = self._patterns
-        self._patterns += 1
+        number = self._new("pattern")
         variant = number if self._random() < 0.7 else self._below(number + 1)
         name = f"{_VERBS[variant % len(_VERBS)]}_{_MODULES[variant // len(_VERBS) % len(_MODULES)]}"
         snippet = f"def {name}_{variant}(items):\n    return [item for item in items if item]\n"
@@ -217,8 +211,7 @@ class Traffic:
         return Row(INSERT_PATTERN, (self._id("pattern", number), *values, ts // 1_000, ts // 1_000))
 
     def _start(self, now: int) -> Row:
-        number = self._executions
-        self._executions += 1
+        number = self._new("execution")
         self._running.append((number, now))
         code = f"print({number})"
         code_hash = f"{zlib.crc32(code.encode()):08x}"
@@ -241,6 +234,11 @@ class Traffic:
         sizes = (round(1 + 30 * self._random(), 1), 20 + self._below(900))
         tier = self._choice(_FILE_TIERS)
         return Row(INDEX_FILE, (file_id, path, module, "[]", "[]", *sizes, now // 1_000, now // 1_000, tier))
+
+    def _new(self, kind: str) -> int:
+        """The number of the next thing of a kind."""
+        self._made[kind] += 1
+        return self._made[kind] - 1
 
     def _id(self, kind: str, number: int) -> str:
         return f"{self._run}-{kind}-{number:08d}"

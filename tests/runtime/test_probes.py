@@ -51,5 +51,6 @@ async def test_a_connection_that_is_closed_early_gives_no_answer() -> None:
     assert await _ask(b"HTTP/1.0 200 OK\r\n") is None
 
 
-async def test_a_port_without_listener_gives_no_answer() -> None:
-    assert await http_get("127.0.0.1", free_port(), "/") is None
+async def test_a_port_without_listener_is_an_error() -> None:
+    with pytest.raises(OSError, match=r"Connect call failed"):
+        await http_get("127.0.0.1", free_port(), "/")

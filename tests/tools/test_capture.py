@@ -8,7 +8,7 @@ import pytest
 from processors.runtime import change_log
 from processors.runtime.change_log import CHANGES, TABLES
 from processors.runtime.errors import PulseError
-from processors.tools import capture
+from processors.tools import databases
 from processors.tools.capture import install, remove, status
 from tests.databases import make_ark
 
@@ -131,7 +131,7 @@ def test_a_file_without_any_of_the_tables_is_refused_and_left_alone(path: Path) 
 
 
 def test_a_locked_file_is_told(ark: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "_WAIT_S", 0.01)
+    monkeypatch.setattr(databases, "BUSY_S", 0.01)
     ark.execute("BEGIN EXCLUSIVE")
     for action in (install, remove, status):
         with pytest.raises(PulseError, match=r"ark\.db: database is locked"):

@@ -272,6 +272,17 @@ async def test_the_command_says_how_much_agrees_and_leaves_the_databases_as_they
     assert await asyncio.to_thread((data / "ark.db").read_bytes) == before
 
 
+async def test_what_a_terminal_would_obey_is_escaped(
+    bus: Bus, tmp_path: Path, server_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = SourceState(node=NODE, collector="reasoning", group="reasoning", state="down", since=1, reason="\x1b[31m")
+    fields: Any = codec.entry_fields("source", 1, codec.encode(state))
+    await bus.client.xadd(streams.SOURCES, fields)
+    await _publish(bus.client, _summary(origin="simulated"))
+    await asyncio.to_thread(lambda: _run(server_url, tmp_path, monkeypatch=monkeypatch))
+    assert "reasoning is down (\\x1b[31m)" in capsys.readouterr().out
+
+
 async def test_the_command_fails_if_nothing_could_be_compared(
     bus: Bus, tmp_path: Path, server_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

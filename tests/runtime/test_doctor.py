@@ -1,15 +1,15 @@
 import asyncio
 import contextlib
-import dataclasses
 import socket
 import time
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from processors.collectors.status import SourceStatus
-from processors.runtime.health import CHECK_S, Finding, examine
+from processors.runtime.doctor import CHECK_S, Finding, examine
 from processors.runtime.settings import load_settings
 from schemas import codec, streams
 from schemas.metrics import SourceState
@@ -164,7 +164,7 @@ async def _federation(answer: bytes) -> Finding:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = str(server.sockets[0].getsockname()[1])
         found = (await _examine(None, FEDERATION_PORT=port))["federation"]
-    return dataclasses.replace(found, text=found.text.replace(port, "9001"))
+    return msgspec.structs.replace(found, text=found.text.replace(port, "9001"))
 
 
 async def test_a_federation_service_that_answers_is_ok() -> None:
