@@ -44,7 +44,7 @@ class Gatherer(MergedWriter):
                 positions |= await self.begun_anew(positions)
                 check_at = loop.time() + CHECK_S
             # All streams together may give as many times more: each append is bounded below.
-            found = await self._bus.read_many(positions, count=_AT_ONCE // len(self._sources) + 1)
+            found = await self._reader.read(positions, count=_AT_ONCE // len(self._sources) + 1)
             began = loop.time()
             positions |= {key: entries[-1][0].decode() for key, entries in found.items()}
             read |= {self._sources[key]: positions[key] for key in found}

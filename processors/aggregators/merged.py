@@ -37,6 +37,7 @@ class MergedWriter(ABC):
         self._kind = kind
         self._retention_ms = retention_ms
         self._most = most
+        self._reader = bus.reader()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, grant: Grant, on_lost: Callable[[str], None]) -> None:
@@ -48,6 +49,7 @@ class MergedWriter(ABC):
         """Write no more. What was read and not appended is read again by the next writer."""
         if self._task is not None:
             await end_tasks([self._task])
+        await self._reader.close()
 
     async def _run(self, grant: Grant, on_lost: Callable[[str], None]) -> None:
         try:

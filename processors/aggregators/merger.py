@@ -110,7 +110,7 @@ class Merger(MergedWriter):
         if (moment := asyncio.get_running_loop().time()) >= self._check_at:
             self._check_at = moment + CHECK_S
             positions |= await self.begun_anew(positions)
-        found = await self._bus.read_many(positions, block_ms=max(1, min(BLOCK_MS, wait_ms)))
+        found = await self._reader.read(positions, block_ms=max(1, min(BLOCK_MS, wait_ms)))
         changed = [self._take(key, entries) for key, entries in found.items()]
         return any(changed)
 

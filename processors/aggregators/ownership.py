@@ -88,8 +88,10 @@ async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | Non
 
     Raises redis-py's errors. Cancellation: some may have been acquired; they run out by themselves.
     """
-    run_id = await bus.run_id()
-    calls = [([key], [owner, LEASE_MS, run_id, secrets.token_hex(6)]) for key in keys]
+    run_ids = await bus.run_ids(keys)
+    calls = [
+        ([key], [owner, LEASE_MS, run_id, secrets.token_hex(6)]) for key, run_id in zip(keys, run_ids, strict=True)
+    ]
     grants: list[Grant | None] = []
     for answer in await _ACQUIRE.run_many(bus.client, calls):
         if isinstance(answer, Exception):
@@ -119,8 +121,12 @@ async def release(bus: Bus, tokens: Mapping[str, str]) -> None:
 
 async def _prolong(bus: Bus, tokens: Mapping[str, str], lease_ms: int) -> list[str]:
     lost: list[str] = []
-    for keys in bus.together(list(tokens)):
-        server_ms, *numbers = await _RENEW.run(bus.client, keys, [lease_ms, *(tokens[key] for key in keys)])
+    groups = bus.together(list(tokens))
+    calls = [(keys, [lease_ms, *(tokens[key] for key in keys)]) for keys in groups]
+    for keys, answer in zip(groups, await _RENEW.run_many(bus.client, calls) if calls else [], strict=True):
+        if isinstance(answer, Exception):
+            raise answer
+        server_ms, *numbers = answer
         bus.clock.sync(server_ms)
         lost += [keys[number - 1] for number in numbers]
     return lost

@@ -19,6 +19,7 @@ from processors.gateway.state import State
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
+from processors.runtime.reads import StreamReader
 from schemas import codec, streams
 from schemas.errors import BadPosition, MalformedEntry, SchemaError
 from schemas.metrics import MAX_SOURCES, PeerRow, RosterChange
@@ -75,12 +76,13 @@ class Tail:
     async def _follow(self) -> None:
         """Read what is there, then what is added. Raises redis-py's errors, _Wiped."""
         await self._bus.sync_clock()
-        await self._read_sources()
+        # The newest word of each collector: as many entries as all of them write in a few heartbeats.
+        await self._take_sources(await self._read_last(streams.SOURCES, _HEARTBEATS * MAX_SOURCES))
         await self._read_syncs()
         for partition in self._rosters:
             await self._read_roster(partition)
         for half in self._state.halves:
-            await self._read_summary(half)
+            await self._take_summaries(half, await self._read_last(half.stream, 1))
         if not self._state.bus_answers:
             self._state.bus_answers = True
             _logger.info("following the bus")
@@ -94,9 +96,11 @@ class Tail:
             for stream, handler in handlers.items():
                 subscription = await self._bus.subscribe(stream, entry_text(self._tops[stream]), handler)
                 subscriptions.push_async_callback(subscription.stop)
-            await self._follow_changes()
+            reader = self._bus.reader()
+            subscriptions.push_async_callback(reader.close)
+            await self._follow_changes(reader)
 
-    async def _follow_changes(self) -> None:
+    async def _follow_changes(self, reader: StreamReader) -> None:
         """All roster changes in one read, and a check every five seconds."""
         check_at = self._bus.clock.now_ms() + CHECK_MS
         while True:
@@ -108,7 +112,7 @@ class Tail:
                 for stream, partition in self._partition_of.items()
             }
             wait_ms = min(max(check_at - self._bus.clock.now_ms(), 1), BLOCK_MS)
-            for stream, entries in (await self._bus.read_many(positions, block_ms=wait_ms)).items():
+            for stream, entries in (await reader.read(positions, block_ms=wait_ms)).items():
                 self._take_changes(self._partition_of[stream], stream, entries)
             if self._bus.clock.now_ms() >= check_at or check_at - self._bus.clock.now_ms() > CHECK_MS:
                 await self._check()
@@ -129,29 +133,17 @@ class Tail:
         for roster, (epoch, changes_id) in zip(self._rosters.values(), answers, strict=True):
             roster.check(_text(epoch), _id_or_zero(changes_id))
 
-    async def _newest(self, stream: str, count: int) -> list[Entry]:
+    async def _read_last(self, stream: str, count: int) -> list[Entry]:
+        """The newest entries of a stream, oldest first; it is followed from there."""
         entries: list[Entry] = await self._bus.client.xrevrange(stream, count=count)  # type: ignore[assignment]
-        return entries
-
-    async def _read_summary(self, half: Half[Any]) -> None:
-        entries = await self._newest(half.stream, 1)
-        self._tops[half.stream] = entry_id(entries[0][0]) if entries else ZERO
-        await self._take_summaries(half, entries)
+        self._tops[stream] = entry_id(entries[0][0]) if entries else ZERO
+        return entries[::-1]
 
     async def _read_syncs(self) -> None:
-        entries = (await self._newest(streams.FEED_SYNC, MAX_SYNCS))[::-1]
         held = self._tops.get(streams.FEED_SYNC)
-        top = entry_id(entries[-1][0]) if entries else ZERO
-        self._tops[streams.FEED_SYNC] = top
-        for each in entries:
+        for each in await self._read_last(streams.FEED_SYNC, MAX_SYNCS):
             # After a lost connection, what came meanwhile is news; at the start nothing is.
             self._take_sync(each, fresh=held is not None and held < entry_id(each[0]))
-
-    async def _read_sources(self) -> None:
-        """The newest word of each collector: as many entries as all of them write in a few heartbeats."""
-        entries = (await self._newest(streams.SOURCES, _HEARTBEATS * MAX_SOURCES))[::-1]
-        self._tops[streams.SOURCES] = entry_id(entries[-1][0]) if entries else ZERO
-        await self._take_sources(entries)
 
     async def _read_roster(self, partition: str) -> None:
         """Meta first, then the hash: what is committed between is in both, and whole values may repeat."""

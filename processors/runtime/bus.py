@@ -9,28 +9,25 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 from faststream import BaseMiddleware
-from faststream.redis import RedisBroker, StreamSub
+from faststream.redis import RedisBroker, RedisClusterBroker, RedisSentinelBroker, StreamSub
 from faststream.redis.message import FAKE_CONSUMER, BatchStreamMessage, RedisBatchStreamMessage
 from faststream.redis.subscriber.usecases import StreamBatchSubscriber, stream_subscriber
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoScriptError, ResponseError
 
 from processors.runtime.clock import BusClock
-from processors.runtime.connection import BUS_FAILURES, connection_options
+from processors.runtime.connection import BUS_FAILURES, connection_options, make_cancellable
 from processors.runtime.errors import SettingsError
 from processors.runtime.logging import get_logger
+from processors.runtime.reads import BLOCK_MS, Entry, StreamReader, read_many, together
+from processors.runtime.topology import read_topology
 from schemas import streams
 
 __all__ = ["BLOCK_MS", "Bus", "Entry", "Script", "Subscription"]
-
-Entry: TypeAlias = tuple[bytes, dict[bytes, bytes]]
-"""One stream entry: its id and its fields."""
-
-BLOCK_MS: Final = 4_000
-"""How long a read waits in the server. Below the socket's timeout, or an idle stream would look like a dead server."""
 
 _RETRY_S: Final = 0.25
 _LEAST_VERSION: Final = (7, 0)
@@ -85,7 +82,8 @@ class Script:
                 return [error]
         async with client.pipeline(transaction=False) as pipe:
             for keys, args in calls:
-                pipe.evalsha(self._sha, len(keys), *keys, *args)
+                # A cluster's pipeline has no `evalsha`, though it knows where each goes.
+                pipe.execute_command("EVALSHA", self._sha, len(keys), *keys, *args)
             return await pipe.execute(raise_on_error=False)
 
 
@@ -127,6 +125,25 @@ class Subscription:
         await self._subscriber.stop()
 
 
+def _broker(url: str, middleware: type[BaseMiddleware]) -> RedisBroker:
+    """The broker for the topology that an address names."""
+    topology = read_topology(url)
+    options: dict[str, Any] = {
+        "apply_types": False,
+        "logger": None,  # documented: None switches its own log off
+        "middlewares": (middleware,),
+        "graceful_timeout": 2.0,
+        **connection_options(url),
+    }
+    if topology.kind == "cluster":
+        return RedisClusterBroker(topology.url, startup_nodes=topology.hosts, **options)
+    if topology.kind == "sentinel":
+        return RedisSentinelBroker(
+            topology.url, sentinels=topology.hosts, sentinel_master_name=topology.master, **options
+        )
+    return RedisBroker(topology.url, **options)
+
+
 class Bus:
     """A process's connection to the bus."""
 
@@ -137,15 +154,7 @@ class Bus:
         self._partitions = 0
         # Set when a handler raised what nobody expected; the process then ends with that error.
         self.failure: asyncio.Future[None] | None = None
-        middleware = _fatal_middleware(self._fail)
-        self.broker = RedisBroker(
-            url,
-            apply_types=False,
-            logger=None,  # type: ignore[arg-type]  # documented: None switches its own log off
-            middlewares=(middleware,),
-            graceful_timeout=2.0,
-            **connection_options(url),
-        )
+        self.broker = _broker(url, _fatal_middleware(self._fail))
 
     def guard(self, task: "asyncio.Task[None]") -> None:
         """Have the process end if `task` ends with an error that it did not expect: nobody else would hear of it."""
@@ -162,8 +171,16 @@ class Bus:
 
     @property
     def client(self) -> Redis:
-        """redis-py's client beneath the broker. The broker must be connected."""
+        """redis-py's client beneath the broker. The broker must be connected.
+
+        That of a cluster has the same commands, but for those that concern keys of several slots.
+        """
         return cast("Redis", self.broker.config.broker_config.connection.client)
+
+    @property
+    def _cluster(self) -> RedisCluster | None:
+        client: Any = self.client
+        return client if isinstance(client, RedisCluster) else None
 
     async def open(self, partitions: int) -> None:
         """Connect, wait until the server answers, and check that it can be our bus.
@@ -172,6 +189,8 @@ class Bus:
         Cancellation: safe.
         """
         await self.broker.connect()
+        if (cluster := self._cluster) is not None:
+            make_cancellable(cluster)
         waiting = False
         while True:
             try:
@@ -186,13 +205,14 @@ class Bus:
                 return
 
     async def _check(self, partitions: int) -> None:
-        info = await self.client.info("server", "memory")
-        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
-        if version < _LEAST_VERSION:
-            raise SettingsError("ARK_BUS_URL", f"leads to Redis {info['redis_version']}, at least 7.0 is needed")
-        if info["maxmemory_policy"] != "noeviction":
-            problem = f"leads to a server whose maxmemory-policy is {info['maxmemory_policy']}, noeviction is needed"
-            raise SettingsError("ARK_BUS_URL", problem)
+        for info in await self._servers():
+            version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+            if version < _LEAST_VERSION:
+                raise SettingsError("ARK_BUS_URL", f"leads to Redis {info['redis_version']}, at least 7.0 is needed")
+            if info["maxmemory_policy"] != "noeviction":
+                policy = info["maxmemory_policy"]
+                problem = f"leads to a server whose maxmemory-policy is {policy}, noeviction is needed"
+                raise SettingsError("ARK_BUS_URL", problem)
         await self.sync_clock()
         self._partitions = partitions
         made_with = await self.claim()
@@ -214,9 +234,24 @@ class Bus:
         seconds, micros = await self.client.time()
         self.clock.sync(seconds * 1000 + micros // 1000)
 
-    async def run_id(self) -> str:
-        """The server's run id: another one means that it was restarted, and may have lost its newest writes."""
-        return str((await self.client.info("server"))["run_id"])
+    async def _servers(self) -> list[Mapping[str, Any]]:
+        """What each server that we write to says of itself."""
+        if self._cluster is None:
+            return [await self.client.info("server", "memory")]
+        await self._cluster.initialize()
+        return [
+            await self._cluster.info("server", "memory", target_nodes=node) for node in self._cluster.get_primaries()
+        ]
+
+    async def run_ids(self, keys: Sequence[str]) -> list[str]:
+        """The run id of the server of each key: another one means that it was restarted, and may have lost writes."""
+        if self._cluster is None:
+            return [str((await self.client.info("server"))["run_id"])] * len(keys)
+        nodes = [self._cluster.get_node_from_key(key) for key in keys]
+        found = {node.name: node for node in nodes if node is not None}
+        infos = await asyncio.gather(*(self._cluster.info("server", target_nodes=node) for node in found.values()))
+        run_ids = dict(zip(found, (str(info["run_id"]) for info in infos), strict=True))
+        return [run_ids[node.name] if node is not None else "" for node in nodes]
 
     async def subscribe(
         self, stream: str, after: str, handler: Callable[[list[Entry]], Awaitable[None]], *, max_records: int = 64
@@ -251,25 +286,20 @@ class Bus:
     async def read_many(
         self, positions: Mapping[str, str], *, block_ms: int | None = BLOCK_MS, count: int = 1_000
     ) -> dict[str, list[Entry]]:
-        """Entries of several streams after the given ids, in one blocking read; empty after `block_ms` (None: at once).
+        """Entries of several streams after the given ids, in one blocking read; see `reads.read_many`."""
+        return await read_many(self.client, positions, block_ms=block_ms, count=count)
+
+    def reader(self) -> StreamReader:
+        """A reader of many streams. The broker must be connected.
 
         FastStream reads one stream a subscriber: sixteen partitions would be sixteen waiting connections, and the
-        newest of them all would still have to be put together. Raises redis-py's errors.
+        newest of them all would still have to be put together.
         """
-        # redis-py's hints cover every protocol and decoding; with bytes and its legacy shapes it is this one.
-        answer: list[tuple[bytes, list[Entry]]] = await self.client.xread(
-            cast("dict[bytes | str | memoryview[int], int | bytes | str | memoryview[int]]", positions),
-            block=block_ms,
-            count=count,
-        )  # type: ignore[assignment]
-        return {name.decode(): entries for name, entries in answer or ()}
+        return StreamReader(self.client)
 
-    def together(self, keys: Sequence[str]) -> list[Sequence[str]]:
-        """`keys` in groups that one script may touch: all of them, on the single server that this release speaks to.
-
-        On a cluster these will be the keys of one slot; scripts that need a fixed set of keys have them in one already.
-        """
-        return [keys] if keys else []
+    def together(self, keys: Sequence[str]) -> list[list[str]]:
+        """`keys` in groups that one script may touch."""
+        return together(self.client, keys)
 
     async def newest(self, stream: str) -> Entry | None:
         """The newest entry of a stream; None if it is empty. Raises redis-py's errors."""

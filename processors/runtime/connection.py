@@ -1,30 +1,37 @@
 """How this project connects to a Redis or Valkey server, be it the bus or a source."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio import Connection, ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from processors.runtime.errors import BusDown
+from processors.runtime.settings import Settings, bus_url
+from processors.runtime.topology import read_topology
 from schemas.streams import PARTITIONS
 
 __all__ = [
     "BUS_FAILURES",
     "CONNECTION_FAILURES",
     "SOCKET_TIMEOUT_S",
+    "ask_bus",
     "connection_options",
+    "make_cancellable",
     "open_client",
     "partitions_of",
 ]
 
-CONNECTION_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, OSError)
+CONNECTION_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError)
 """What redis-py raises while the server does not answer, or the connection is cut."""
 
 BUS_FAILURES: Final = (*CONNECTION_FAILURES, ResponseError)
@@ -36,6 +43,9 @@ SOCKET_TIMEOUT_S: Final = 6.0
 """A server that is silent for this long while an answer is due does not answer."""
 
 _CONNECT_TIMEOUT_S: Final = 2.0
+_NOT_FOR_CLUSTERS: Final = frozenset({"host", "port", "db", "connection_class"})
+
+T = TypeVar("T")
 
 
 class _Cancellable(AbstractConnection):
@@ -55,14 +65,18 @@ class _Cancellable(AbstractConnection):
 
 
 def connection_options(url: str) -> dict[str, Any]:
-    """Arguments of a redis-py connection pool for `url`. Raises ValueError: if it is not a Redis URL.
+    """Arguments of a redis-py connection pool, for a server of the topology that `url` names.
 
-    There are no retries: what is not idempotent would be done twice, and what is, we try again ourselves.
+    There are no retries: what is not idempotent would be done twice, and what is, we try again ourselves. Raises
+    ValueError: if it is not a Redis URL.
     """
-    options: dict[str, Any] = dict(parse_url(url))
+    topology = read_topology(url)
+    options: dict[str, Any] = dict(parse_url(topology.url))
     base = options.get("connection_class", Connection)
+    if topology.kind == "sentinel":
+        base = SentinelManagedSSLConnection if base is SSLConnection else SentinelManagedConnection
     return options | {
-        "connection_class": type(f"Cancellable{base.__name__}", (_Cancellable, base), {}),
+        "connection_class": _cancellable(base),
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": _CONNECT_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
@@ -74,8 +88,49 @@ def connection_options(url: str) -> dict[str, Any]:
 
 
 def open_client(url: str, **options: Any) -> Redis:
-    """A client of the server at `url`; it connects when it is used. `options` are a connection pool's, and go first."""
-    return Redis.from_pool(ConnectionPool(**(connection_options(url) | options)))
+    """A client of what is at `url`; it connects when it is used. `options` are a connection pool's, and go first.
+
+    That of a cluster has the same commands, but for those that concern keys of several slots.
+    """
+    topology, options = read_topology(url), connection_options(url) | options
+    if topology.kind == "server":
+        return Redis.from_pool(ConnectionPool(**options))
+    if topology.kind == "sentinel":
+        options = {name: value for name, value in options.items() if name not in {"host", "port"}}
+        sentinel: Any = Sentinel
+        return cast("Redis", sentinel(topology.hosts, **options).master_for(topology.master))
+    nodes = [ClusterNode(*host) for host in topology.hosts]
+    kept = {name: value for name, value in options.items() if name not in _NOT_FOR_CLUSTERS}
+    ssl = issubclass(options["connection_class"], SSLConnection)
+    client = RedisCluster(startup_nodes=nodes, ssl=ssl, **kept)
+    make_cancellable(client)
+    return cast("Redis", client)
+
+
+def make_cancellable(client: RedisCluster) -> None:
+    """Have all connections that a cluster's client will open be of our kind: it takes no class for them."""
+    base = client.connection_kwargs.get("connection_class", Connection)
+    client.connection_kwargs["connection_class"] = _cancellable(base)
+
+
+def _cancellable(base: type[AbstractConnection]) -> type[AbstractConnection]:
+    return type(f"Cancellable{base.__name__}", (_Cancellable, base), {})
+
+
+def ask_bus(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
+    """What `work` gives with a client of the bus, in an event loop of its own; for commands, which have none.
+
+    Raises BusDown: if the bus does not answer. Raises SettingsError: if its address cannot be read.
+    """
+
+    async def run(url: str) -> T:
+        try:
+            async with open_client(url) as client:
+                return await work(client)
+        except (RedisError, *CONNECTION_FAILURES) as error:
+            raise BusDown(f"the bus does not answer: {error}") from error
+
+    return asyncio.run(run(bus_url(settings)))
 
 
 async def partitions_of(client: Redis, default: int) -> int:

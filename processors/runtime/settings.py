@@ -3,6 +3,7 @@
 Each setting is one line of `SETTINGS`; docs/settings.md is held against it by a test.
 """
 
+import contextlib
 import os
 import re
 import uuid
@@ -13,6 +14,7 @@ from typing import Final, NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
 from processors.runtime.errors import BusDown, SettingsError
+from processors.runtime.topology import read_topology
 
 __all__ = [
     "LOOPBACK",
@@ -128,6 +130,13 @@ def _name(text: str) -> str:
     return text
 
 
+def _bus_address(text: str) -> str:
+    if "+" not in text.partition("://")[0]:
+        return _url(text)
+    _url(read_topology(text).url)
+    return text
+
+
 class Setting(NamedTuple):
     """One setting: its environment variable, default (None: unset), parser, and meaning."""
 
@@ -139,7 +148,7 @@ class Setting(NamedTuple):
 
 SETTINGS: Final = (
     Setting("REDIS_URL", "redis://localhost:6379/0", _url, "a source: where ARK's `peer:*` and `sync_events` live"),
-    Setting("ARK_BUS_URL", None, _url, "where the streams live; unset: the embedded server in ARK_STATE_DIR"),
+    Setting("ARK_BUS_URL", None, _bus_address, "where the streams live; unset: the embedded server in ARK_STATE_DIR"),
     Setting(
         "ARK_BASE_PATH", ".", _directory, "holds `data/reasoning_logs.db` and `data/ark.db`, which are only ever read"
     ),
@@ -229,11 +238,8 @@ def node_id(settings: Settings) -> str:
     try:
         settings.ark_state_dir.mkdir(parents=True, exist_ok=True)
         # Several processes start at once: the exclusive creation lets one of them win, the others read its id.
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(f"node-{uuid.uuid4().hex[:12]}")
-        except FileExistsError:
-            pass
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write(f"node-{uuid.uuid4().hex[:12]}")
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SettingsError("ARK_STATE_DIR", f"cannot be written: {error.strerror}") from error

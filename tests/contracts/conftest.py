@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from processors.runtime.bus import Bus
+from tests.clusters import running_cluster
 from tests.servers import Server, redis_binary
 
 
@@ -20,10 +21,17 @@ def redis7_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["session-server", "redis-7.0"])
+@pytest.fixture(scope="session")
+def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster of three embedded servers."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as url:
+        yield url
+
+
+@pytest.fixture(params=["server_url", "redis7_url", "cluster_url"], ids=["session-server", "redis-7.0", "cluster"])
 def contract_url(request: pytest.FixtureRequest) -> str:
-    """The address of one kind of server."""
-    url: str = request.getfixturevalue("server_url" if request.param == "session-server" else "redis7_url")
+    """The address of one kind of bus."""
+    url: str = request.getfixturevalue(request.param)
     return url
 
 

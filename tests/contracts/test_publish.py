@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from processors.collectors.publisher import _PUBLISH as PUBLISH
 from processors.collectors.publisher import BusFull, CursorConflict, Publisher, SourceBatch
@@ -23,6 +24,11 @@ async def publisher(bus: Bus) -> Publisher:
     made = Publisher(bus, "peers", PARTITIONS)
     await made.read_cursors()
     return made
+
+
+async def limit_memory(bus: Bus, most: int) -> None:
+    """Let the server, or each of a cluster, have `most` bytes; 0: as many as it likes."""
+    await bus.client.config_set("maxmemory", most, **({} if isinstance(bus.client, Redis) else {"target_nodes": "all"}))
 
 
 async def published(bus: Bus) -> list[str]:
@@ -150,12 +156,12 @@ async def test_what_was_not_committed_is_never_trimmed_to_make_room(bus: Bus, mo
 async def test_a_full_server_is_told_as_such_and_nothing_is_half_written(bus: Bus) -> None:
     sender = await publisher(bus)
     await sender.publish(SourceBatch("1", beats(1)))
-    await bus.client.config_set("maxmemory", "1")
+    await limit_memory(bus, 1)
     try:
         with pytest.raises(BusFull, match="the server's memory is full"):
             await sender.publish(SourceBatch("2", beats(20), {"a": b"1"}))
     finally:
-        await bus.client.config_set("maxmemory", "0")
+        await limit_memory(bus, 0)
     assert await published(bus) == ["p0"]
     assert await sender.read_digests() == {}
     await sender.publish(SourceBatch("2", beats(20), {"a": b"1"}))
