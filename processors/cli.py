@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_peer_actions(command("peer", _peer), as_json)
     status = command("status", _status, as_json)
     status.add_argument("--watch", action="store_true", help="again at every change, and every five seconds")
+    command("partitions", _partitions, as_json)
     command("doctor", _doctor, as_json)
     version = command("version", _version)
     version.add_argument("--json", action="store_true", help="one JSON object, with Python and the platform")
@@ -357,6 +358,22 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
     from processors.tools.status import status
 
     return status(settings, json_text=options.json, watch=options.watch)
+
+
+def _partitions(options: argparse.Namespace, settings: Settings) -> None:
+    """See who works each partition.
+
+    For each partition its owner (machine/process/random part), the epoch, number and
+    position of its newest commit, the entries that wait (counted up to 100) and for
+    how long the oldest of them has, and how many commits of old owners were refused.
+
+    examples:
+      ark-pulse partitions
+      ark-pulse partitions --json | python -m json.tool
+    """
+    from processors.tools.partitions import partitions
+
+    partitions(settings, json_text=options.json)
 
 
 def _doctor(options: argparse.Namespace, settings: Settings) -> int:

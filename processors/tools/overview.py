@@ -71,6 +71,12 @@ class PartitionSeen(Struct, frozen=True, kw_only=True):
     # Entries that wait, counted up to `MANY_ENTRIES`, and how long the oldest of them does.
     lag_entries: int = 0
     lag_ms: int = 0
+    # Epoch, number and position of its newest commit; empty and 0 before the first.
+    epoch: str = ""
+    n: int = 0
+    position: str = "0-0"
+    # How many commits of old tokens were refused.
+    fenced: int = 0
 
 
 class GatewaySeen(Struct, frozen=True, kw_only=True):

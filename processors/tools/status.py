@@ -5,13 +5,12 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from msgspec.structs import asdict
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from processors.runtime.bus import Script
 from processors.runtime.connection import CONNECTION_FAILURES, open_client
 from processors.runtime.doctor import TROUBLE
 from processors.runtime.errors import BusDown
@@ -28,16 +27,15 @@ from processors.runtime.output import print_line, visible
 from processors.runtime.probes import address
 from processors.runtime.settings import Settings, bus_url, hide_password
 from processors.tools.overview import (
-    MANY_ENTRIES,
     BusSeen,
     GatewaySeen,
     HalfSeen,
     OfBus,
     Overview,
-    PartitionSeen,
     SourceSeen,
     troubles,
 )
+from processors.tools.partitions import read_partitions
 from processors.tools.screen import MARKS, WIDTH, as_json, as_lines
 from schemas import codec, streams
 from schemas.errors import SchemaError
@@ -50,8 +48,6 @@ DEADLINE_S: Final = 2.0
 
 _LEAST_REDRAW_S: Final = 1.0
 _MOST_REDRAW_S: Final = 5.0
-_MAX_PARTITIONS: Final = 1_024
-_LAG: Final = Script("lag")
 _HALVES: Final = (
     ("federation", streams.METRICS_FEDERATION, codec.decode_federation),
     ("memory", streams.METRICS_MEMORY, codec.decode_memory),
@@ -132,7 +128,7 @@ async def _read(client: Redis, shown: str) -> tuple[OfBus, str]:
     now = await server_ms(client)
     halves = [await _half(client, name, stream, decode, now) for name, stream, decode in _HALVES]
     sources = tuple(_source(each, now) for each in heard)
-    return OfBus(bus=bus, halves=tuple(halves), sources=sources, partitions=await _partitions(client)), top
+    return OfBus(bus=bus, halves=tuple(halves), sources=sources, partitions=await read_partitions(client)), top
 
 
 async def _server(client: Redis, shown: str) -> BusSeen:
@@ -179,23 +175,6 @@ def _source(heard: Heard, now: int) -> SourceSeen:
         said["state"] = "stale" if state.state == "live" else state.state
         said["reason"] = "; ".join(filter(None, (f"not heard of for {heard.age_ms // 1_000} s", state.reason)))
     return SourceSeen(**said, level=heard.level)
-
-
-async def _partitions(client: Redis) -> tuple[PartitionSeen, ...]:
-    """Those that this bus was made with, whatever ARK_PARTITIONS says here."""
-    made_with = cast("bytes | None", await client.get(streams.PARTITIONS)) or b"0"
-    if not made_with.isdigit() or not 0 < int(made_with) <= _MAX_PARTITIONS:
-        return ()
-    names = [*streams.live_partitions(int(made_with)), streams.SIMULATED]
-    calls = [([streams.meta_key(name), streams.events_key(name)], [MANY_ENTRIES]) for name in names]
-    found = []
-    for name, answer in zip(names, await _LAG.run_many(client, calls), strict=True):
-        if isinstance(answer, Exception):
-            raise answer
-        owner, entries, waiting_ms = answer
-        named = owner.decode("utf-8", "replace") or None
-        found.append(PartitionSeen(name=name, owner=named, lag_entries=entries, lag_ms=waiting_ms))
-    return tuple(found)
 
 
 async def _until_news(settings: Settings, top: str) -> None:

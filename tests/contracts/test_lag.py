@@ -15,7 +15,7 @@ async def lag(bus: Bus, most: int = 100) -> Any:
 
 
 async def test_a_partition_that_nobody_worked_yet_has_no_owner_and_no_lag(bus: Bus) -> None:
-    assert await lag(bus) == [b"", 0, 0]
+    assert await lag(bus) == [b"", 0, 0, b"", b"0", b"0-0", b"0"]
 
 
 async def test_the_owner_is_who_holds_the_lease(bus: Bus) -> None:
@@ -32,7 +32,7 @@ async def test_what_is_committed_does_not_wait_any_more(bus: Bus) -> None:
     await bus.client.hset(KEYS[0], "pos", ids[2])
     assert (await lag(bus))[1] == 2
     await bus.client.hset(KEYS[0], "pos", ids[4])
-    assert (await lag(bus))[1:] == [0, 0]
+    assert (await lag(bus))[1:3] == [0, 0]
 
 
 async def test_the_oldest_that_waits_tells_how_long(bus: Bus) -> None:
@@ -47,3 +47,8 @@ async def test_counting_ends_at_the_bound(bus: Bus) -> None:
     for _ in range(5):
         await bus.client.xadd(KEYS[1], {"d": "x"})
     assert (await lag(bus, 3))[1] == 3
+
+
+async def test_it_tells_how_far_the_newest_commit_came(bus: Bus) -> None:
+    await bus.client.hset(KEYS[0], mapping={"epoch": "e", "n": "7", "pos": "5-1", "fenced": "2"})
+    assert (await lag(bus))[3:] == [b"e", b"7", b"5-1", b"2"]
