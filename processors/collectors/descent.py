@@ -19,6 +19,7 @@ __all__ = ["Descent"]
 
 _PIECE: Final = 8
 _FAMILIAR_PIECE: Final = 16 + HEADS
+_WIDE_PIECE: Final = 1_024
 _LARGE_BYTES: Final = 1 << 20
 _OVERLAP: Final = 8
 _OVERLAP_BYTES: Final = 64 << 10
@@ -76,6 +77,10 @@ class Descent:
     def unsure(self) -> bool:
         """Whether pushes between two pieces may have been missed: equal items in a list that is trimmed meanwhile."""
         return self._repeated and self._trimmed
+
+    def widen(self) -> None:
+        """The whole list is small: no piece of it can be large, so many items may be asked for at once."""
+        self._most = _WIDE_PIECE
 
     def next_piece(self) -> tuple[int, int]:
         """The first and the last index of the list to read now, for `add`."""

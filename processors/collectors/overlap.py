@@ -166,9 +166,11 @@ def _piecemeal(position: ListPosition, seen: Sequence[bytes], length: int, least
 
 
 def _everything(position: ListPosition, seen: Sequence[bytes], length: int) -> Alignment:
-    """Nothing that is remembered is there. It is sure if the list was seen to be gone, and all of it is seen."""
-    replaced = position.length > 0 and len(seen) > 0
-    return Alignment(len(seen), GONE if replaced or length > len(seen) else "")
+    """Nothing that is remembered is there. It is sure if the list was seen to be gone, and all of it is seen.
+
+    Of a list that is empty now nobody knows what was pushed before it was emptied.
+    """
+    return Alignment(len(seen), GONE if position.length > 0 or length > len(seen) else "")
 
 
 def _further(seen: Sequence[bytes]) -> int:

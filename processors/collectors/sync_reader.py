@@ -47,6 +47,9 @@ _LOOK: Final = 4
 """How many of the newest items a look compares: equal ones are pushed to a list of constant length, too."""
 _CHUNK: Final = 8_192
 """Of more new items than this the older ones are published first."""
+_SMALL_BYTES: Final = 32 << 20
+_GAP_S: Final = 60.0
+"""Gaps that follow one that was told sooner than this are counted only: some programs take items away all the time."""
 _POLL_S: Final = 0.25
 _PAUSE_S: Final = 0.005
 """Least time between two publications: under load batches grow, not the delay."""
@@ -94,6 +97,8 @@ class SyncCollector:
         self._check_at = 0.0
         # Why the last reading was not sure how many items are new; "" if it was.
         self._doubt = ""
+        # Loop time, seconds, until which further gaps are counted only.
+        self._quiet_until = 0.0
         # Gaps: readings after which that was not sure. Equal items without end are one.
         self.ambiguous = 0
 
@@ -118,6 +123,8 @@ class SyncCollector:
     async def _read_list(self, source: WatchedSource) -> None:
         """Publish what is new in the list, as it is now."""
         try:
+            if asyncio.get_running_loop().time() >= self._check_at:
+                await source.enable_notifications()  # somebody may have switched them off meanwhile
             if not self._positions:
                 await self._resume(source.client)
             length = await self._look(source.client)
@@ -201,15 +208,18 @@ class SyncCollector:
     async def _descend(self, client: Redis, start: int) -> _Reading:
         """Read as far down as it takes to find the place of every partition."""
         descent, need = Descent(start, familiar=self._familiar), 0
+        small: bool | None = None
         while True:
             if not await self._read_piece(client, descent):
-                descent, need = Descent(start, familiar=self._familiar), 0
+                descent, need, small = Descent(start, familiar=self._familiar), 0, None
             elif descent.whole or len(descent.seen) >= need:
                 found = {position: descent.align(position) for position in set(self._positions.values())}
                 need = max(alignment.need for alignment in found.values())
                 if not need:
                     self._familiar = not descent.large
                     return _reading(descent, found, self._positions)
+                if small is None and (small := await _is_small(client)):
+                    descent.widen()
 
     async def _read_piece(self, client: Redis, descent: Descent) -> bool:
         """Read the next piece. Returns whether it is still the same list."""
@@ -222,12 +232,15 @@ class SyncCollector:
 
     async def _tell_gap(self, reading: _Reading) -> None:
         """Reject what is not sure, once: the place that was found goes into each partition with that."""
-        told = self._doubt
-        self._doubt = reading.doubt
-        if not reading.doubt or reading.doubt == told == REPEATED:
+        before, self._doubt = self._doubt, reading.doubt
+        if not reading.doubt or reading.doubt == before == REPEATED:
             return
         self.ambiguous += 1
         self._status.detail = f"{self.ambiguous} ambiguous gap{'s' if self.ambiguous > 1 else ''}"
+        now = asyncio.get_running_loop().time()
+        if now < self._quiet_until:
+            return
+        self._quiet_until = now + _GAP_S
         descent, taken = reading.descent, max(reading.lacking.values())
         what = f"{taken} items taken as new, of {descent.start + descent.length} in the list"
         _logger.warning("%s: %s: %s", COLLECTOR, reading.doubt, what)
@@ -267,6 +280,15 @@ class SyncCollector:
             only = [partition for partition, own in self._positions.items() if own == position]
             await self._send(position._replace(length=0), [event], only)
         self._wrong_type = True
+
+
+async def _is_small(client: Redis) -> bool:
+    """Whether all of the list together is small. A server that does not tell has it read in small pieces."""
+    try:
+        size = await client.memory_usage(_KEY, samples=0)
+    except ResponseError:
+        return False
+    return (size or 0) <= _SMALL_BYTES
 
 
 def _ignore(key: bytes) -> None:

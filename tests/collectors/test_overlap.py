@@ -114,8 +114,10 @@ def test_what_was_remembered_before_a_short_list_is_still_known() -> None:
     assert settle(short, old) == Alignment(0, CHANGED)
 
 
-def test_a_list_that_was_emptied_has_nothing_new() -> None:
-    assert settle(whole(digests(*range(10))), []) == Alignment(0)
+def test_of_a_list_that_was_emptied_nobody_knows_what_was_pushed_before() -> None:
+    old = digests(*range(10))
+    assert settle(whole(old), []) == Alignment(0, GONE)
+    assert settle(gone(old), []) == Alignment(0)
 
 
 def test_an_item_removed_from_the_midst_does_not_make_the_rest_new() -> None:
