@@ -16,6 +16,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_EXCERPT",
     "MAX_ID",
+    "MAX_LATENCY_MS",
     "MAX_QUERY",
     "OWN_REDIS",
     "CodeState",
@@ -37,6 +38,9 @@ MAX_ID: Final = 256
 MAX_EXCERPT: Final = 1024
 """Longest excerpt of rejected input, in characters."""
 
+MAX_LATENCY_MS: Final = 1e7
+"""Largest round trip that is believed, ms."""
+
 MAX_QUERY: Final = 50
 """How much of a session's query travels, in characters."""
 
@@ -54,6 +58,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 Millis = Annotated[int, Meta(ge=0, le=10**14)]
 RowId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Count = Annotated[int, Meta(ge=0, le=MAX_BYTES)]
+Tier: TypeAlias = Literal["core", "trusted", "sandbox", "external", "other"]
 Confidence = Annotated[float, Meta(ge=-1e6, le=1e6)]
 
 
@@ -68,7 +73,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
     # "online", "offline" or "syncing"; None where the peer does not say.
     status: Name | None = None
     # Round trip in milliseconds, finite and not negative.
-    latency_ms: Annotated[float, Meta(ge=0, le=1e7)] | None = None
+    latency_ms: Annotated[float, Meta(ge=0, le=MAX_LATENCY_MS)] | None = None
     # Where it was learnt from: "redis", "manifest", or another service's host.
     learnt_from: Name = "redis"
     # Whether its key expires by itself: such a peer leaves the roster after an hour of silence, others after a day.
@@ -157,7 +162,7 @@ class CodeState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
     # Executions that ended badly, or broke a rule.
     quarantined: Count | None = None
     # Indexed files by tier: core, trusted, sandbox, external, other.
-    tiers: dict[Literal["core", "trusted", "sandbox", "external", "other"], Count] | None = None
+    tiers: dict[Tier, Count] | None = None
 
 
 class Rejected(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="rejected"):

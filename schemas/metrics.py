@@ -7,6 +7,8 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
+from schemas.events import Tier
+
 __all__ = [
     "MAX_DELTAS",
     "MAX_LOGS",
@@ -15,15 +17,17 @@ __all__ = [
     "NODE_TIMEOUT_MS",
     "RATE_WINDOW_S",
     "SOURCE_TIMEOUT_MS",
-    "WORST",
+    "Condition",
     "DeadLetter",
     "FederationPartial",
     "FederationSummary",
+    "Group",
     "GroupState",
     "MemoryPartial",
     "MemoryRates",
     "MemoryRecord",
     "MemorySummary",
+    "MemoryValues",
     "NodeSummary",
     "Origin",
     "Partial",
@@ -45,6 +49,12 @@ SOURCE_TIMEOUT_MS: Final = 15_000
 Origin: TypeAlias = Literal["live", "stale", "simulated"]
 """What a value says of itself."""
 
+Group: TypeAlias = Literal["peers", "sync", "discovery", "reasoning", "code", "federation", "memory"]
+"""What a source feeds; the last two are halves."""
+
+Condition: TypeAlias = Literal["live", "stale", "simulated", "down"]
+"""How a source is. One that is down has never answered, or does not run by choice."""
+
 MAX_SOURCES: Final = 1_000
 """Most collectors, of all nodes, that are remembered; the one that was silent longest is forgotten first."""
 
@@ -60,13 +70,13 @@ MAX_DELTAS: Final = 50
 MAX_LOGS: Final = 20
 """Most sessions that a summary tells one by one: the newest."""
 
-WORST: Final[dict[str, int]] = {"live": 0, "stale": 1, "simulated": 2}
+_WORST: Final[dict[str, int]] = {"live": 0, "stale": 1, "simulated": 2}
 """How far from the truth: a whole is as bad as its worst part."""
 
 
 def worst(*origins: Origin) -> Origin:
     """The worst of several origins: simulated before stale before live."""
-    return max(origins, key=WORST.__getitem__)
+    return max(origins, key=_WORST.__getitem__)
 
 
 class PeerRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -130,7 +140,7 @@ class FederationPartial(Struct, frozen=True, kw_only=True):
     overflow_total: int = 0
 
 
-Tiers: TypeAlias = dict[Literal["core", "trusted", "sandbox", "external", "other"], int]
+Tiers: TypeAlias = dict[Tier, int]
 """Indexed files by trust tier."""
 
 
@@ -250,42 +260,13 @@ class FederationSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     since: int | None = None
 
 
-class NodeSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One node's memory engine. The fields mean what they mean in `MemorySummary`."""
+class MemoryValues(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is told of one memory engine, and of all of them together."""
 
+    # Worst of the groups.
     source: Origin
     reasoning: GroupState
     code: GroupState
-    seen: int
-    ingestion_rate: float | None = None
-    consolidation_rate: float | None = None
-    dedup_rate: float | None = None
-    quarantine_count: int | None = None
-    trust_distribution: Tiers | None = None
-    confidence_deltas: tuple[float, ...] | None = None
-    sessions_total: int | None = None
-    stages_total: int | None = None
-    consolidated_total: int | None = None
-    since: int | None = None
-
-
-class MemorySummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whole current summary of the memory engines: one entry of `ark:metrics:memory`.
-
-    Over all nodes that were seen within the last hour. Rates are over the last 60 seconds. A field that is absent is
-    unknown.
-    """
-
-    ts: int
-    epoch: str
-    n: int
-    # Worst of the groups, and the oldest of their moments.
-    source: Origin
-    reasoning: GroupState
-    code: GroupState
-    # (epoch, n) of the partial of each partition that went into this.
-    partials: dict[str, tuple[str, int]]
-    as_of: int | None = None
     # Sessions a second, and stages a second with a confidence of 0.7 and more.
     ingestion_rate: float | None = None
     consolidation_rate: float | None = None
@@ -295,14 +276,37 @@ class MemorySummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trust_distribution: Tiers | None = None
     # The newest differences between consecutive stages of a session, oldest first.
     confidence_deltas: tuple[float, ...] | None = None
-    # The newest sessions, oldest first.
-    logs: tuple[MemoryRecord, ...] | None = None
     sessions_total: int | None = None
     stages_total: int | None = None
     consolidated_total: int | None = None
-    late_total: int | None = None
     # When the first of the totals began.
     since: int | None = None
+
+
+class NodeSummary(MemoryValues, frozen=True, kw_only=True, omit_defaults=True):
+    """One node's memory engine."""
+
+    # When one of its databases was last known to answer.
+    seen: int
+
+
+class MemorySummary(MemoryValues, frozen=True, kw_only=True, omit_defaults=True):
+    """Whole current summary of the memory engines: one entry of `ark:metrics:memory`.
+
+    Over all nodes that were seen within the last hour. Rates are over the last 60 seconds. A field that is absent is
+    unknown.
+    """
+
+    ts: int
+    epoch: str
+    n: int
+    # (epoch, n) of the partial of each partition that went into this.
+    partials: dict[str, tuple[str, int]]
+    # Oldest of the groups' moments.
+    as_of: int | None = None
+    # The newest sessions, oldest first.
+    logs: tuple[MemoryRecord, ...] | None = None
+    late_total: int | None = None
     # The nodes one by one, and how many there are.
     nodes: dict[str, NodeSummary] = {}
     nodes_total: int = 0
@@ -341,9 +345,8 @@ class SourceState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     node: str
     collector: str
     # The group it feeds; a simulator names the half, and who follows another service feeds `peers` beside `discovery`.
-    group: Literal["peers", "sync", "discovery", "reasoning", "code", "federation", "memory"]
-    # "down" is a source that has never answered, or that does not run by choice.
-    state: Literal["live", "stale", "simulated", "down"]
+    group: Group
+    state: Condition
     # Since when it is in this state.
     since: int
     # When its source last answered; None if never.

@@ -1,4 +1,6 @@
-"""THE MAP: every Redis key of ARK Pulse, who writes it, who reads it, and what bounds it.
+"""THE MAP: every Redis key of ARK Pulse, in the order of the flow.
+
+Of each: what it holds, who writes it -> who reads it, and its bound.
 
 Keys of one partition carry the hash tag `{p}`, so that they are one slot of a Redis Cluster and one script may
 touch them together. A key without a tag has its bookkeeping in `{key}:meta`, which hashes to the same slot.
@@ -6,7 +8,7 @@ touch them together. A key without a tag has its bookkeeping in `{key}:meta`, wh
 
 import zlib
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 __all__ = [
     "AGGREGATORS",
@@ -19,8 +21,6 @@ __all__ = [
     "PARTITIONS",
     "SIMULATED",
     "SOURCES",
-    "STREAMS",
-    "StreamSpec",
     "changes_key",
     "cursors_key",
     "dead_key",
@@ -44,177 +44,108 @@ SIMULATED: Final = "sim"
 PARTITIONS: Final = "ark:partitions"
 """String: the number of live partitions of this bus, fixed for its life."""
 
+
+def _of_partition(name: str) -> Callable[[str], str]:
+    """Gives the key `ark:{p}:<name>` of the partition p."""
+    return lambda partition: f"ark:{{{partition}}}:{name}"
+
+
+events_key: Final = _of_partition("events")
+"""Stream: record batches of events. Collectors, `ark-pulse dead` and foreign producers -> aggregators.
+
+Bound: ARK_RETENTION and 8 MiB, never past the committed position; a full one refuses.
+"""
+
+cursors_key: Final = _of_partition("cursors")
+"""Hash: how far each source has been published. Collectors, `ark-pulse dead` -> the same. One field a source."""
+
+
+def published_key(partition: str, collector: str) -> str:
+    """Hash: digest of the last published value per key. Collectors -> collectors. One field a key of the source."""
+    return f"ark:{{{partition}}}:published:{collector}"
+
+
+def lease_key(collector: str) -> str:
+    """String: which collector works a source, while others stand by. Collectors -> collectors. One a source, 15 s."""
+    return f"ark:collector:{collector}"
+
+
+SOURCES: Final = "ark:sources"
+"""Stream: state changes and heartbeats of the sources. Collectors -> aggregators, collectors, gateway.
+
+Bound: ARK_RETENTION, about 10,000 entries.
+"""
+
+FEDERATION_PINS: Final = "ark:federation:pins"
+"""Hash: key of each node that sent a manifest, with its newest number and time. Federation -> federation, operators.
+
+Bound: one field a node, 100,000.
+"""
+
 AGGREGATORS: Final = "ark:aggregators"
-"""Sorted set of the aggregators that run, by when they were last heard of (server ms)."""
+"""Sorted set: the aggregators that run, which share the partitions, by when they were last heard of (server ms).
+
+Aggregators -> aggregators, operators. Bound: one a process, 1.2 s.
+"""
+
+meta_key: Final = _of_partition("meta")
+"""Hash: epoch, commit number, position, lease, fencing token. Aggregators -> aggregators, gateway. Ten fields."""
+
+state_key: Final = _of_partition("state")
+"""Hash: the aggregator's state. Aggregators -> aggregators. One field a key."""
+
+peers_key: Final = _of_partition("peers")
+"""Hash: current roster. Aggregators -> gateway, any client. One field a peer."""
+
+changes_key: Final = _of_partition("changes")
+"""Stream: what each commit changed in the roster. Aggregators -> gateway, any client. 120 s, 8 MiB."""
+
+partials_key: Final = _of_partition("partials")
+"""Stream: the partition's whole summary. Aggregators -> aggregators (merger). 16 entries or a little more."""
+
+feed_key: Final = _of_partition("feed")
+"""Stream: single events for the feeds. Aggregators -> aggregators (gatherer). ARK_RETENTION, 4 MiB."""
+
+dead_key: Final = _of_partition("dead")
+"""Stream: rejected input with its reason. Aggregators -> aggregators (gatherer). 7 days, 1 MiB."""
+
+parked_key: Final = _of_partition("parked")
+"""Stream: entries of a newer schema version. Aggregators -> a newer aggregator. 7 days, 2 MiB."""
 
 METRICS_FEDERATION: Final = "ark:metrics:federation"
+"""Stream: whole current summary of the mesh. Aggregators (merger) -> gateway, any client.
+
+Bound: ARK_RETENTION, about 50,000 entries.
+"""
+
 METRICS_MEMORY: Final = "ark:metrics:memory"
+"""Stream: whole current summary of the memory engines. Aggregators (merger) -> gateway, any client.
+
+Bound: ARK_RETENTION, about 2,000 entries.
+"""
+
 FEED_SYNC: Final = "ark:feed:sync"
+"""Stream: one sync event an entry. Aggregators (gatherer) -> gateway, any client.
+
+Bound: ARK_RETENTION, about 50,000 entries.
+"""
+
 FEED_MEMORY: Final = "ark:feed:memory"
+"""Stream: one reasoning session an entry. Aggregators (gatherer) -> gateway, any client.
+
+Bound: ARK_RETENTION, about 50,000 entries.
+"""
+
 DEAD: Final = "ark:dead"
-SOURCES: Final = "ark:sources"
-FEDERATION_PINS: Final = "ark:federation:pins"
+"""Stream: rejected input of all partitions. Aggregators (gatherer) -> `ark-pulse dead`, operators.
+
+Bound: 7 days, about 10,000 entries of at most 7 KiB.
+"""
 
 
-class StreamSpec(NamedTuple):
-    """One line of the map."""
-
-    key: str
-    kind: str
-    holds: str
-    producer: str
-    consumer: str
-    bound: str
-
-
-STREAMS: Final = (
-    StreamSpec(
-        "ark:{p}:events",
-        "stream",
-        "record batches of events",
-        "collectors, `ark-pulse dead`, foreign producers",
-        "aggregators",
-        "ARK_RETENTION and 8 MiB, never past the committed position; a full one refuses",
-    ),
-    StreamSpec(
-        "ark:{p}:cursors",
-        "hash",
-        "how far each source has been published",
-        "collectors, `ark-pulse dead`",
-        "collectors, `ark-pulse dead`",
-        "one field a source",
-    ),
-    StreamSpec(
-        "ark:{p}:published:<collector>",
-        "hash",
-        "digest of the last published value per key",
-        "collectors",
-        "collectors",
-        "one field a key of the source",
-    ),
-    StreamSpec(
-        "ark:collector:<collector>",
-        "string",
-        "which collector works a source, while others stand by",
-        "collectors",
-        "collectors",
-        "one a source, 15 s",
-    ),
-    StreamSpec(
-        "ark:{p}:meta",
-        "hash",
-        "epoch, commit number, position, lease, fencing token",
-        "aggregators",
-        "aggregators, gateway",
-        "ten fields",
-    ),
-    StreamSpec(
-        AGGREGATORS,
-        "sorted set",
-        "the aggregators that run, which share the partitions",
-        "aggregators",
-        "aggregators, operators",
-        "one a process, 1.2 s",
-    ),
-    StreamSpec("ark:{p}:state", "hash", "the aggregator's state", "aggregators", "aggregators", "one field a key"),
-    StreamSpec("ark:{p}:peers", "hash", "current roster", "aggregators", "gateway, any client", "one field a peer"),
-    StreamSpec(
-        "ark:{p}:changes",
-        "stream",
-        "what each commit changed in the roster",
-        "aggregators",
-        "gateway, any client",
-        "120 s, 8 MiB",
-    ),
-    StreamSpec(
-        "ark:{p}:partials",
-        "stream",
-        "the partition's whole summary",
-        "aggregators",
-        "aggregators (merger)",
-        "16 entries or a little more",
-    ),
-    StreamSpec(
-        "ark:{p}:feed",
-        "stream",
-        "single events for the feeds",
-        "aggregators",
-        "aggregators (gatherer)",
-        "ARK_RETENTION, 4 MiB",
-    ),
-    StreamSpec(
-        "ark:{p}:dead",
-        "stream",
-        "rejected input with its reason",
-        "aggregators",
-        "aggregators (gatherer)",
-        "7 days, 1 MiB",
-    ),
-    StreamSpec(
-        "ark:{p}:parked",
-        "stream",
-        "entries of a newer schema version",
-        "aggregators",
-        "a newer aggregator",
-        "7 days, 2 MiB",
-    ),
-    StreamSpec(
-        METRICS_FEDERATION,
-        "stream",
-        "whole current summary of the mesh",
-        "aggregators (merger)",
-        "gateway, any client",
-        "ARK_RETENTION, about 50,000 entries",
-    ),
-    StreamSpec(
-        METRICS_MEMORY,
-        "stream",
-        "whole current summary of the memory engines",
-        "aggregators (merger)",
-        "gateway, any client",
-        "ARK_RETENTION, about 2,000 entries",
-    ),
-    StreamSpec(
-        FEED_SYNC,
-        "stream",
-        "one sync event an entry",
-        "aggregators (gatherer)",
-        "gateway, any client",
-        "ARK_RETENTION, about 50,000 entries",
-    ),
-    StreamSpec(
-        FEED_MEMORY,
-        "stream",
-        "one reasoning session an entry",
-        "aggregators (gatherer)",
-        "gateway, any client",
-        "ARK_RETENTION, about 50,000 entries",
-    ),
-    StreamSpec(
-        DEAD,
-        "stream",
-        "rejected input of all partitions",
-        "aggregators (gatherer)",
-        "`ark-pulse dead`, operators",
-        "7 days, about 10,000 entries of at most 7 KiB",
-    ),
-    StreamSpec(
-        SOURCES,
-        "stream",
-        "state changes and heartbeats of the sources",
-        "collectors",
-        "aggregators, collectors, gateway",
-        "ARK_RETENTION, about 10,000 entries",
-    ),
-    StreamSpec(
-        FEDERATION_PINS,
-        "hash",
-        "key of each node that sent a manifest, with its newest number and time",
-        "federation",
-        "federation, operators",
-        "one field a node, 100,000",
-    ),
-)
+def writer_key(stream: str) -> str:
+    """Hash: lease, token and top of the one writer of a merged stream. Aggregators -> aggregators. In its slot."""
+    return f"{{{stream}}}:meta"
 
 
 def live_partitions(count: int) -> list[str]:
@@ -225,35 +156,3 @@ def live_partitions(count: int) -> list[str]:
 def partition_of(key: str, count: int) -> str:
     """The live partition that owns `key` (a peer id, or a node id): CRC-32 of its UTF-8 bytes, modulo `count`."""
     return str(zlib.crc32(key.encode("utf-8", "surrogatepass")) % count)
-
-
-def _of_partition(name: str) -> Callable[[str], str]:
-    return lambda partition: f"ark:{{{partition}}}:{name}"
-
-
-# Each gives the key `ark:{p}:<name>` of the partition p; the map above says what it holds.
-events_key: Final = _of_partition("events")
-cursors_key: Final = _of_partition("cursors")
-meta_key: Final = _of_partition("meta")
-state_key: Final = _of_partition("state")
-peers_key: Final = _of_partition("peers")
-changes_key: Final = _of_partition("changes")
-partials_key: Final = _of_partition("partials")
-feed_key: Final = _of_partition("feed")
-dead_key: Final = _of_partition("dead")
-parked_key: Final = _of_partition("parked")
-
-
-def published_key(partition: str, collector: str) -> str:
-    """Hash of digests of the last published value per key of a collector's source."""
-    return f"ark:{{{partition}}}:published:{collector}"
-
-
-def lease_key(collector: str) -> str:
-    """String with a time to live: who works a collector's source."""
-    return f"ark:collector:{collector}"
-
-
-def writer_key(stream: str) -> str:
-    """Hash of the one writer's lease, token and top of a merged stream: `{stream}:meta`, in the stream's slot."""
-    return f"{{{stream}}}:meta"

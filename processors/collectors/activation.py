@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from schemas.metrics import SOURCE_TIMEOUT_MS, SourceState
+from schemas.metrics import SOURCE_TIMEOUT_MS, Group, SourceState
 
 __all__ = ["FALLBACK_MS", "FEDERATION", "MEMORY", "Activation", "Half"]
 
@@ -10,8 +10,8 @@ __all__ = ["FALLBACK_MS", "FEDERATION", "MEMORY", "Activation", "Half"]
 class Half(NamedTuple):
     """One half of the system: its name, and the groups that its sources feed."""
 
-    name: str
-    groups: frozenset[str]
+    name: Group
+    groups: frozenset[Group]
 
 
 FEDERATION: Final = Half("federation", frozenset({"peers", "sync", "discovery"}))

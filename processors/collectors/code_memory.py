@@ -8,11 +8,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
-from schemas.events import MAX_BYTES
+from schemas.events import MAX_BYTES, Tier
 from schemas.metrics import Tiers
 
 __all__ = ["COLLECTOR", "MAX_ROWS", "TABLES", "CodeTable", "MirrorRow", "Totals", "Values", "select"]
@@ -35,22 +35,25 @@ Totals: TypeAlias = dict[str, int | Fraction]
 Values: TypeAlias = dict[str, int | Tiers | None]
 """Fields of `CodeState`."""
 
-_TIERS: Final = ("core", "trusted", "sandbox", "external", "other")
+Note: TypeAlias = Callable[[str], None]
+"""Called with each row of which something cannot be used, and what."""
+
+_TIERS: Final = get_args(Tier)
 _TIER_NUMBERS: Final = {name.encode(): number for number, name in enumerate(_TIERS[:-1])}
 _OTHER: Final = _TIERS.index("other")
 _BAD_ENDINGS: Final = frozenset({b"error", b"timeout", b"killed"})
-_violations: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_EXCERPT: Final = 80
+_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class CodeTable(NamedTuple):
     """One table of `ark.db`."""
 
     name: str
-    # Columns that its values are made of, and what is read: expressions, each with the column that it needs.
-    columns: tuple[str, ...]
+    # What is read: expressions, each with the column that it needs.
     expressions: tuple[tuple[str, str], ...]
     # From (rowid, key, *expressions) to what is kept of it.
-    read: Callable[[Iterable[Sequence[Any]]], list[MirrorRow]]
+    read: Callable[[Iterable[Sequence[Any]], Note], list[MirrorRow]]
     # The sums over some rows.
     weigh: Callable[[Iterable[MirrorRow]], Totals]
     # Its values, from the sums, the number of distinct last hashes, and the columns that there are.
@@ -70,7 +73,7 @@ def _key(key: Any) -> int | None:
     return None if key is None else hash(key)
 
 
-def _read_patterns(rows: Iterable[Sequence[Any]]) -> list[MirrorRow]:
+def _read_patterns(rows: Iterable[Sequence[Any]], _: Note) -> list[MirrorRow]:
     return [
         (
             rowid,
@@ -100,21 +103,25 @@ def _pattern_values(totals: Mapping[str, int | Fraction], snippets: int, columns
     }
 
 
-def _read_executions(rows: Iterable[Sequence[Any]]) -> list[MirrorRow]:
-    return [
-        (rowid, _key(key), int(status in _BAD_ENDINGS or _has_violations(violations)), None)
-        for rowid, key, status, violations in rows
-    ]
+def _read_executions(rows: Iterable[Sequence[Any]], note: Note) -> list[MirrorRow]:
+    kept: list[MirrorRow] = []
+    for rowid, key, status, value in rows:
+        violations = _violations(value)
+        if violations is None:
+            text = value[:_EXCERPT].decode("utf-8", "replace") if isinstance(value, bytes) else value
+            note(f"row {rowid} of sandbox_executions: security_violations is not a JSON list: {text!r}")
+        kept.append((rowid, _key(key), int(status in _BAD_ENDINGS or bool(violations)), None))
+    return kept
 
 
-def _has_violations(value: Any) -> bool:
-    """Whether it is a JSON list with something in it."""
-    if not isinstance(value, bytes) or value in {b"", b"[]"}:
-        return False
+def _violations(value: Any) -> list[msgspec.Raw] | None:
+    """What a JSON list holds, nothing if nothing is said; None if it is something else."""
+    if value in {None, b"", b"[]", b"null"}:
+        return []
     try:
-        return bool(_violations.decode(value))
+        return _decoder.decode(value) if isinstance(value, bytes) else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+        return None
 
 
 def _weigh_executions(rows: Iterable[MirrorRow]) -> Totals:
@@ -126,7 +133,7 @@ def _execution_values(totals: Mapping[str, int | Fraction], _: int, columns: Col
     return {"quarantined": int(totals.get("quarantined", 0)) if known else None}
 
 
-def _read_index(rows: Iterable[Sequence[Any]]) -> list[MirrorRow]:
+def _read_index(rows: Iterable[Sequence[Any]], _: Note) -> list[MirrorRow]:
     return [(rowid, _key(key), _tier_number(tier), None) for rowid, key, tier in rows]
 
 
@@ -139,16 +146,13 @@ def _weigh_index(rows: Iterable[MirrorRow]) -> Totals:
 
 
 def _index_values(totals: Mapping[str, int | Fraction], _: int, columns: Collection[str]) -> Values:
-    if "trust_tier" not in columns:
-        return {"tiers": None}
-    tiers: Tiers = {tier: int(totals.get(tier, 0)) for tier in ("core", "trusted", "sandbox", "external", "other")}
-    return {"tiers": tiers}
+    tiers: Tiers = {tier: int(totals.get(tier, 0)) for tier in _TIERS}
+    return {"tiers": tiers if "trust_tier" in columns else None}
 
 
 TABLES: Final = (
     CodeTable(
         "code_patterns",
-        ("usage_count", "code_snippet"),
         (
             # What SUM would make of it, which is how the present backend counts.
             ("usage_count", "usage_count + 0"),
@@ -161,19 +165,11 @@ TABLES: Final = (
     ),
     CodeTable(
         "sandbox_executions",
-        ("status", "security_violations"),
         (("status", "status"), ("security_violations", "security_violations")),
         _read_executions,
         _weigh_executions,
         _execution_values,
     ),
-    CodeTable(
-        "code_index",
-        ("trust_tier",),
-        (("trust_tier", "trust_tier"),),
-        _read_index,
-        _weigh_index,
-        _index_values,
-    ),
+    CodeTable("code_index", (("trust_tier", "trust_tier"),), _read_index, _weigh_index, _index_values),
 )
 """The tables, in the order of `change_log.TABLES`."""

@@ -16,7 +16,7 @@ from processors.collectors.delivery import Delivery
 from processors.collectors.publisher import CursorConflict, SourceBatch
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
-from schemas.events import CodeState, Event, NodeSeen, Rejected
+from schemas.events import MAX_ID, CodeState, Event, NodeSeen, Rejected
 
 __all__ = ["CodeCollector"]
 
@@ -107,4 +107,4 @@ class CodeCollector:
         events: list[Event] = [NodeSeen(node=self._node, ts=ts, group="code")] if seen else []
         if values is not None:
             events.append(CodeState(node=self._node, ts=self._known_at, **cast("dict[str, Any]", values)))
-        return events + [Rejected(ts=ts, collector=COLLECTOR, reason=letter) for letter in scanner.letters]
+        return events + [Rejected(ts=ts, collector=COLLECTOR, reason=letter[:MAX_ID]) for letter in scanner.letters]

@@ -30,7 +30,6 @@ _LOG_ENTRIES: Final = 256
 _LEAST_ENTRIES: Final = 8
 _LOOK_S: Final = 0.01
 _RETRY_S: Final = 30.0
-_MOST_LETTERS: Final = 50
 
 _JOURNAL_HEADER: Final = 28
 _COMMIT_LOOKS: Final = 5
@@ -70,7 +69,7 @@ class CodeScanner:
         # every piece, because a look costs as much as some hundred rows.
         self._look_due = True
         self._looked_at = 0.0
-        # Rows that cannot be read, to be told of: a clause each. Emptied by the caller.
+        # What cannot be used of the rows, to be told: a clause each. Emptied by the caller.
         self.letters: list[str] = []
 
     async def close(self) -> None:
@@ -141,6 +140,8 @@ class CodeScanner:
         elif (to_sweep := self._to_sweep()) and not self._duty.wait_s(now):
             self._active = True
             await self._sweep_on(min(to_sweep, key=lambda scan: scan.swept_at))
+        for scan in self._scans:
+            self.letters += scan.letters.take(counted=scan.sweep.complete)
         self._duty.spend(self._time(), self._worked_s() - before_s)
 
     async def rest(self) -> None:
@@ -271,14 +272,9 @@ class CodeScanner:
         found = await self._database.read(f"SELECT rowid FROM {scan.table.name} WHERE rowid >= ? LIMIT 1", (first,))  # noqa: S608
         last = found[0][0] if found else LAST_ROWID
         if found:
-            self._tell_unreadable(scan, last)
+            scan.letters.note(_too_big(scan, last))
         await self._compare(scan.replace_range, first, last, [])
         return int(last)
-
-    def _tell_unreadable(self, scan: TableScan, rowid: int) -> None:
-        if rowid not in scan.unreadable and len(scan.unreadable) < _MOST_LETTERS:
-            scan.unreadable.add(rowid)
-            self.letters.append(f"row {rowid} of {scan.table.name} is too big")
 
     async def _check_size(self, scan: TableScan) -> None:
         if scan.mirror.count > MAX_ROWS:
@@ -327,7 +323,7 @@ class CodeScanner:
                     continue
                 if isinstance(error, TooSlow):
                     raise
-                self._tell_unreadable(scan, chosen[0])
+                scan.letters.note(_too_big(scan, chosen[0]))
                 rows = []
                 scan.chunk.took(0.0, limit)
             await self._compare(scan.replace_rows, chosen, rows)
@@ -376,6 +372,10 @@ def _is_in_use(journal: Path) -> bool:
             return any(file.read(_JOURNAL_HEADER))
     except OSError:
         return False
+
+
+def _too_big(scan: TableScan, rowid: int) -> str:
+    return f"row {rowid} of {scan.table.name} is too big"
 
 
 def _text(name: bytes) -> str:

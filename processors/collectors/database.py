@@ -20,7 +20,7 @@ import aiosqlite
 
 from processors.collectors.backoff import Backoff
 from processors.collectors.folder_watch import FolderWatch
-from processors.collectors.status import SourceStatus
+from processors.collectors.status import SourceStatus, clause
 from processors.runtime.clock import BusClock
 
 __all__ = ["CHECK_S", "MAX_VALUE_BYTES", "READ_LIMIT_S", "Database", "Replaced", "Row", "TooSlow", "keep_reading"]
@@ -113,9 +113,9 @@ class _Look(NamedTuple):
     log: tuple[int, int] | None
 
 
-def _look(path: Path) -> _Look:
-    """Raises OSError: if there is no such file."""
-    found = path.stat()
+def _look(path: Path, named: Path) -> _Look:
+    """What `named` leads to, with the log beside `path`. Raises OSError: if there is no such file."""
+    found = named.stat()
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "is not a file")
     log = None
@@ -126,15 +126,18 @@ def _look(path: Path) -> _Look:
 
 
 class Database:
-    """One file, at `path`, which is no link. Its reads are one at a time.
+    """One file, at `path`, which is no link; `named` is what leads to it. Its reads are one at a time.
 
     With a write-ahead log it is open only while it is read. The last program that closes such a file puts the log into
     it, unless it may only read: while we had it open, the log of an owner who has gone would stay, and spoil the file
     that he renames over it.
     """
 
-    def __init__(self, path: Path, watch: FolderWatch, status: SourceStatus, clock: BusClock) -> None:
+    def __init__(
+        self, path: Path, watch: FolderWatch, status: SourceStatus, clock: BusClock, *, named: Path | None = None
+    ) -> None:
         self.path = path
+        self._named = named or path
         self._watch = watch
         self._status = status
         self._clock = clock
@@ -158,7 +161,7 @@ class Database:
 
     async def open(self) -> None:
         """Open the file. Raises OSError: if there is none. Raises sqlite3.Error: if it cannot be opened."""
-        self._seen = await asyncio.to_thread(_look, self.path)
+        self._seen = await asyncio.to_thread(_look, self.path, self.path)
         await self._connected()
 
     @property
@@ -226,7 +229,7 @@ class Database:
         Raises Replaced: if the path leads elsewhere now. Raises as `read`.
         """
         try:
-            look = await asyncio.to_thread(_look, self.path)
+            look = await asyncio.to_thread(_look, self.path, self._named)
         except OSError as error:
             raise Replaced(f"file is gone: {error.strerror}") from error
         if look.identity != self.identity:
@@ -272,7 +275,7 @@ async def keep_reading(
         # A link is followed: what happens happens where it leads.
         real = await asyncio.to_thread(path.resolve)
         watch = FolderWatch(real.parent, [real.name, f"{real.name}-wal", f"{real.name}-journal"])
-        database = Database(real, watch, status, clock)
+        database = Database(real, watch, status, clock, named=path)
         try:
             watch.start()
             await database.open()
@@ -296,8 +299,9 @@ async def keep_reading(
             await watch.close()
 
 
-def _clause(error: OSError | sqlite3.Error | TooSlow) -> str:
+def _clause(error: Exception) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "file does not exist"
-    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    return text[:1].lower() + text[1:200]
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()  # without the number and the path
+    return clause(error)

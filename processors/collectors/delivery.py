@@ -10,6 +10,7 @@ import contextlib
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from processors.collectors.backoff import Backoff
@@ -47,10 +48,9 @@ async def until_bus_answers(what: str, attempt: Callable[[], Awaitable[T]]) -> T
         try:
             result = await attempt()
         except _RETRIED as error:
-            clause = f"{type(error).__name__}: {error}"[:200]
             if type(error).__name__ != waiting:
                 waiting = type(error).__name__
-                _logger.warning("%s: waiting for the bus: %s", what, clause)
+                _logger.warning("%s: waiting for the bus: %s: %s", what, waiting, str(error)[:200])
             await asyncio.sleep(backoff.next_s())  # nothing announces a bus that comes back, or has room again
         else:
             if waiting:
@@ -131,11 +131,7 @@ class Delivery:
         Raises CursorConflict: if another collector of this source was here. Cancellation: the batch may be in some
         partitions; the next resume finds out.
         """
-
-        async def attempt() -> None:
-            await self._publisher.publish(batch, only)
-
-        await until_bus_answers(self._collector, attempt)
+        await until_bus_answers(self._collector, partial(self._publisher.publish, batch, only))
         self._status.published = self._publisher.published
         self._status.rejected += sum(isinstance(event, Rejected) for event in batch.events)
 
@@ -169,7 +165,8 @@ class Delivery:
         other = await until_bus_answers(self._collector, self._lease.other)
         if other is None:
             # What the bus shows is not what the source holds until it is published again.
-            self._status.failed(self._clock.now_ms(), f"publishing again: {conflict}")
+            _logger.info("%s: %s", self._collector, conflict)
+            self._status.failed(self._clock.now_ms(), "publishing again: the bus does not hold what was published")
             await asyncio.sleep(self._backoff.next_s())  # whatever moved the cursors may move them again
         while other is not None:
             self._status.standing_by(self._clock.now_ms(), other)

@@ -4,6 +4,7 @@ A heartbeat is an observed change of a peer's hash: an equal digest means that n
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -69,9 +70,16 @@ class PeerDiffer:
         self._digests = dict(digests)
 
     def observe(
-        self, key: bytes, fields: Mapping[bytes, bytes] | None, now: int, *, expires: bool = False, away: bool = False
+        self,
+        key: bytes,
+        fields: Mapping[bytes, bytes] | None,
+        now: int,
+        *,
+        expires: bool = False,
+        away: bool = False,
+        why_not: str = "key is not a hash",
     ) -> Change:
-        """What reading `key` at `now` (ms) means. `fields` is empty if it is gone, None if it is no hash.
+        """What reading `key` at `now` (ms) means. `fields` is empty if it is gone, None if it is of no use: `why_not`.
 
         The change is taken as published: the caller publishes it, or loads anew. `expires` and `away` as in
         `read_peer`.
@@ -83,7 +91,7 @@ class PeerDiffer:
         clause = bad_id(key)
         if clause is not None or fields is None:
             new = _REJECTED if clause is not None else _WRONG_TYPE
-            complaint = Complaint(clause or "key is not a hash")
+            complaint = Complaint(clause or why_not)
         else:
             new = digest(fields)
         if old == new:
@@ -96,6 +104,11 @@ class PeerDiffer:
         if self._is_news(name, complaints):
             return Change((heartbeat, rejection(key, complaints, now, self._collector)), {name: new})
         return Change((heartbeat,), {name: new})
+
+    def some(self, count: int) -> list[bytes]:
+        """Keys of up to `count` peers that are published."""
+        names = (name for name in self._digests if not name.startswith(_NO_PEER))
+        return [PREFIX + name.encode("utf-8") for name in itertools.islice(names, count)]
 
     def refuse(self, clause: str, excerpt: bytes, now: int) -> Change:
         """Something that names no peer was refused: told once for each reason, until that is not met any more."""

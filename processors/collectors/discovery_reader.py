@@ -11,7 +11,7 @@ import hashlib
 import os
 import random
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import aiohttp
 
@@ -29,11 +29,12 @@ from processors.collectors.discovery import (
 )
 from processors.collectors.published_peers import PublishedPeers
 from processors.collectors.publisher import CursorConflict
-from processors.collectors.status import SourceStatus
+from processors.collectors.status import SourceStatus, clause
 from processors.runtime.bus import Bus
 
 __all__ = ["DiscoveryCollector"]
 
+_MAX_ETAG: Final = 256
 _POLL_S: Final = 5.0
 _ANSWER_S: Final = 15.0
 _CONNECT_S: Final = 5.0
@@ -43,12 +44,6 @@ _PEERS_A_STEP: Final = 200
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "ark-pulse"}
 
 _FAILURES: Final = (aiohttp.ClientError, OSError, UnusableAnswer)
-
-
-class _Answer(NamedTuple):
-    body: bytes
-    # What names this answer, "" if the service gives it no name.
-    etag: str
 
 
 class DiscoveryCollector:
@@ -105,30 +100,28 @@ class DiscoveryCollector:
         if not self._published.known:
             self._digest, self._etag, self._away = b"", "", True
             await self._published.begin()
-        answer = await self._fetch(http)
-        if answer is not None:
-            await self._take(answer)
+        await self._fetch(http)
         self._away = False
         await self._delivery.confirm()
 
-    async def _fetch(self, http: aiohttp.ClientSession) -> _Answer | None:
-        """The answer, None if it is as it was. Raises UnusableAnswer, aiohttp's errors."""
+    async def _fetch(self, http: aiohttp.ClientSession) -> None:
+        """Get the list, and publish what changed, unless it is as it was. Raises UnusableAnswer, aiohttp's errors."""
         headers = {"If-None-Match": self._etag} if self._etag else {}
         async with http.get(self._service.url, headers=headers, allow_redirects=False) as response:
             if response.status == 304 and self._etag:
-                return None
+                return
             if response.status != 200:
                 raise UnusableAnswer(f"status is {response.status}, and must be 200")
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise UnusableAnswer("answer must not be encoded")
-            return _Answer(await _body(response), response.headers.get("ETag", ""))
-
-    async def _take(self, answer: _Answer) -> None:
-        """Publish what changed, all of it, and remember the answer."""
-        digest = hashlib.blake2b(answer.body, digest_size=16).digest()
+            body = await _body(response)
+        digest = hashlib.blake2b(body, digest_size=16).digest()
         if digest != self._digest:
-            await self._publish(await asyncio.to_thread(read_listing, answer.body))
-        self._digest, self._etag = digest, answer.etag
+            await self._publish(await asyncio.to_thread(read_listing, body))
+        etag = response.headers.get("ETag", "")
+        # It is sent back as it came, so nothing goes into it that a header may not hold.
+        self._etag = etag if len(etag) <= _MAX_ETAG and etag.isascii() and etag.isprintable() else ""
+        self._digest = digest
 
     async def _publish(self, listing: Listing) -> None:
         differ, now = self._differ, self._clock.now_ms()
@@ -165,5 +158,4 @@ def _clause(error: Exception) -> str:
     # Those of TLS have numbers of their own.
     if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientSSLError) and (error.errno or 0) > 0:
         return os.strerror(error.errno or 0).lower()
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:1].lower() + text[1:200]
+    return clause(error)

@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeAlias
 from processors.collectors.agenda import Agenda
 from processors.collectors.chance import Chance
 from schemas.events import MAX_BATCH_EVENTS, MAX_QUERY, CodeState, Event, NodeSeen, ReasoningSession, ReasoningStage
+from schemas.metrics import Tiers
 
 __all__ = ["COLLECTOR", "NODES", "MemorySimulation"]
 
@@ -30,9 +31,7 @@ _QUERIES: Final = (
     "Compare both versions of the {}",
 )
 _SUBJECTS: Final = ("sync scheduler", "peer registry", "snippet index", "trust scorer", "log parser", "task queue")
-_TIERS: Final[dict[Literal["core", "trusted", "sandbox", "external", "other"], int]] = {
-    "core": 48, "trusted": 74, "sandbox": 131, "external": 39, "other": 12,
-}  # fmt: skip
+_TIERS: Final[Tiers] = {"core": 48, "trusted": 74, "sandbox": 131, "external": 39, "other": 12}
 
 # Milliseconds. Bursts of three sessions on average, so that there is one about every four seconds.
 _BETWEEN_BURSTS: Final = 10_800
@@ -57,11 +56,11 @@ class _Node:
     # larger, as they are in a database that goes on.
     sessions: "count[int]"
     stages: "count[int]"
-    # What its `ark.db` would hold, see `CodeState`.
+    # What its `ark.db` would hold.
     usage: int
     snippets: int
     quarantined: int
-    tiers: dict[Literal["core", "trusted", "sandbox", "external", "other"], int]
+    tiers: Tiers
     # How many sessions the present burst still has.
     left: int = 0
 

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from processors.collectors.backoff import Backoff
-from processors.collectors.status import SourceStatus
+from processors.collectors.status import SourceStatus, clause
 from processors.runtime.clock import BusClock
 from processors.runtime.connection import open_client
 from processors.runtime.keyspace import NOTIFY_OPTION, missing_flags
@@ -49,6 +49,8 @@ class WatchedSource:
         self.client = client
         # Whether the server was told, or was so already, to notify of what we need.
         self._enabled = False
+        # Whether flags were missing when they were last looked at: what changed until then was told by nobody.
+        self.were_off = False
         # Set by each notification, and when no more will come.
         self.wake = asyncio.Event()
         # Reads the notifications; ends only with an error. None where subscribing is refused.
@@ -59,11 +61,6 @@ class WatchedSource:
         """Whether the server tells of changes; if not, scans alone find them."""
         return self._enabled and self._listener is not None
 
-    @property
-    def database(self) -> int:
-        """Number of the database that the source's address names."""
-        return int(self.client.connection_pool.connection_kwargs.get("db") or 0)
-
     async def enable_notifications(self) -> str:
         """Add the flags we need to those that are configured, never dropping one. Raises redis-py's errors.
 
@@ -73,6 +70,7 @@ class WatchedSource:
             answer = await self.client.config_get(NOTIFY_OPTION)
             current = str(answer[NOTIFY_OPTION])
             missing = missing_flags(current)
+            self.were_off = bool(missing)
             if missing:
                 await self.client.config_set(NOTIFY_OPTION, current + missing)
         except (ResponseError, KeyError) as refusal:
@@ -128,8 +126,8 @@ async def _watched(
     client = open_client(url, protocol=2)
     async with client, client.pubsub() as pubsub:
         source = WatchedSource(client)
-        refusals = [await source.enable_notifications()]
-        refusals.append(await source.subscribe(pubsub, channel.format(source.database), on_key))
+        named = channel.format(client.connection_pool.connection_kwargs.get("db") or 0)
+        refusals = [await source.enable_notifications(), await source.subscribe(pubsub, named, on_key)]
         for refusal in filter(None, refusals):
             if refusal not in noted:
                 noted.add(refusal)
@@ -162,10 +160,5 @@ async def keep_watching(
         except SOURCE_FAILURES as error:
             if status.state == "live":
                 backoff.reset()
-            status.failed(clock.now_ms(), _clause(error))
+            status.failed(clock.now_ms(), clause(error))
         await asyncio.sleep(backoff.next_s())  # nothing announces a server that comes back
-
-
-def _clause(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:1].lower() + text[1:200]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from processors.collectors.delivery import Delivery
 from processors.collectors.differ import Change, PeerDiffer, published_name
@@ -21,10 +22,14 @@ from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
 from processors.runtime.logging import get_logger
 
-__all__ = ["PeerCollector"]
+__all__ = ["MAX_HASH_BYTES", "PeerCollector"]
 
 _CHANNEL: Final = "__keyspace@{}__:peer:*"
+MAX_HASH_BYTES: Final = 256 << 10
+"""Most that a peer's hash may take on the server: a hundred are read at once."""
+
 _KEYS_A_READ: Final = 100
+_PROBES: Final = 8
 _SCAN_COUNT: Final = 500
 _PAUSE_S: Final = 0.005
 """Least time between two publications: under load batches grow, not the delay."""
@@ -96,8 +101,19 @@ class PeerCollector:
             await self._scan(source, away=False)
         await self._drain(source)
         if now >= self._check_at:
-            await source.client.ping()
+            if await self._was_silent(source):
+                await self._scan(source, away=False)
             await self._confirm()
+
+    async def _was_silent(self, source: WatchedSource) -> bool:
+        """Whether something changed that the server did not tell of.
+
+        Somebody switched the notifications off, or all keys went at once: FLUSHALL and SWAPDB are told by nobody.
+        """
+        await source.enable_notifications()
+        keys = self._differ.some(_PROBES)
+        there = await source.client.exists(*keys) if keys else 0
+        return source.were_off or there < len(keys)
 
     async def _drain(self, source: WatchedSource) -> None:
         """Read and publish what has changed up to now; what changes meanwhile is for the next turn."""
@@ -137,9 +153,11 @@ class PeerCollector:
 
     async def _read(self, client: Redis, keys: Sequence[bytes], *, away: bool) -> None:
         """Read `keys` and publish what changed in them."""
+        sizes = await self._sizes(client, keys)
         async with client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hgetall(key)
+            for key, size in zip(keys, sizes, strict=True):
+                # Of one that is too large only whether it is a hash.
+                (pipe.hgetall if size <= MAX_HASH_BYTES else pipe.hlen)(key)
                 pipe.pttl(key)
             answers: list[Any] = await pipe.execute(raise_on_error=False)
         # All of them first: what is observed counts as published, so nothing may fail between.
@@ -154,12 +172,26 @@ class PeerCollector:
         if await self._published.publish(changes):
             self._published_at = asyncio.get_running_loop().time()
 
+    async def _sizes(self, client: Redis, keys: Sequence[bytes]) -> list[int]:
+        """What each key takes on the server, bytes; 0 where that is not told. A hash may be as large as its memory."""
+        async with client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.memory_usage(key, samples=0)
+            answers = await pipe.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
+                raise answer
+        return [answer if isinstance(answer, int) else 0 for answer in answers]
+
     def _observe(
-        self, key: bytes, fields: Mapping[bytes, bytes] | Exception, ttl: int, now: int, *, away: bool
+        self, key: bytes, fields: Mapping[bytes, bytes] | int | Exception, ttl: int, now: int, *, away: bool
     ) -> Change:
         expires = ttl >= 0
         # One more: at its last millisecond the key may still be there.
         self._expiries.put(key, now + ttl + 1 if expires else None)
+        if isinstance(fields, int):
+            clause = f"hash must take at most {MAX_HASH_BYTES} bytes of the server's memory"
+            return self._differ.observe(key, None, now, why_not=clause)
         hash_or_none = None if isinstance(fields, Exception) else fields
         return self._differ.observe(key, hash_or_none, now, expires=expires, away=away)
 

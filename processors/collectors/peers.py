@@ -4,26 +4,17 @@ A complaint never loses the heartbeat: the unusable field is left out, the rest 
 """
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from processors.collectors.values import AHEAD_MS, instant_ms, number
-from schemas.events import MAX_EXCERPT, MAX_ID, Heartbeat, Rejected
+from schemas.events import MAX_EXCERPT, MAX_ID, MAX_LATENCY_MS, Heartbeat, Rejected
+from schemas.values import AHEAD_MS, PEER_STATUS, instant_ms, number
 
 __all__ = ["COLLECTOR", "PREFIX", "Complaint", "Reading", "bad_id", "digest", "read_peer", "rejection"]
 
 COLLECTOR: Final = "peers"
 PREFIX: Final = b"peer:"
 
-_MAX_LATENCY_MS: Final = 1e7
-_STATUS: Final = {
-    "online": "online",
-    "active": "online",
-    "offline": "offline",
-    "idle": "offline",
-    "syncing": "syncing",
-}
 _MAX_VALUE: Final = 80
 
 
@@ -124,7 +115,7 @@ def _name(fields: Mapping[bytes, bytes], name: bytes, complaints: list[Complaint
 
 
 def _status(text: str, complaints: list[Complaint]) -> str | None:
-    status = _STATUS.get(text.lower())
+    status = PEER_STATUS.get(text.lower())
     if text and status is None:
         complaints.append(Complaint("status is not online, offline or syncing", text.encode()))
     return status
@@ -134,11 +125,11 @@ def _latency(text: str, complaints: list[Complaint]) -> float | None:
     if not text:
         return None
     latency_ms = number(text)
-    if latency_ms is None or math.isnan(latency_ms):
+    if latency_ms is None:
         complaints.append(Complaint("latency is not a number", text.encode()))
         return None
-    if not 0 <= latency_ms <= _MAX_LATENCY_MS:
-        complaints.append(Complaint(f"latency must be 0 to {_MAX_LATENCY_MS:.0f} ms", text.encode()))
+    if not 0 <= latency_ms <= MAX_LATENCY_MS:
+        complaints.append(Complaint(f"latency must be 0 to {MAX_LATENCY_MS:.0f} ms", text.encode()))
         return None
     # Minus zero is a number too, and would be written as -0.0.
     return abs(latency_ms)

@@ -5,7 +5,8 @@ each partition's script compares and sets it together with the events. Ordering:
 order within a partition. Idempotency: a batch that is sent again, because the answer was lost, is recognised.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -15,7 +16,7 @@ from processors.runtime.bus import Bus, Script
 from schemas import codec, streams
 from schemas.events import MAX_BATCH_EVENTS, Event, subject
 
-__all__ = ["BusFull", "CursorConflict", "Publisher", "SourceBatch", "route"]
+__all__ = ["BusFull", "CursorConflict", "Publisher", "SourceBatch"]
 
 _MAX_STREAM_BYTES: Final = 8 << 20
 
@@ -32,11 +33,6 @@ class BusFull(Exception):
     """The bus refuses more: keep the batch, wait, try again."""
 
 
-def route(event: Event, count: int) -> str:
-    """The live partition of an event, by the id it is about; rejected input goes to its collector's partition."""
-    return streams.partition_of(subject(event), count)
-
-
 @dataclass(slots=True)
 class SourceBatch:
     """What one reading of a source gave, for one or several partitions."""
@@ -49,21 +45,16 @@ class SourceBatch:
 
 
 class Publisher:
-    """Publishes the batches of one collector into the partitions of one world."""
+    """Publishes the batches of one collector into `partitions`: all live ones, or the only one that it is to use."""
 
     def __init__(self, bus: Bus, collector: str, partitions: Sequence[str]) -> None:
         self._bus = bus
         self._collector = collector
-        self._partitions = tuple(partitions)
+        self.partitions = tuple(partitions)
         # Cursor of this source in each partition, as this process knows it.
         self._cursors: dict[str, str] = {}
         # Events published since the start.
         self.published = 0
-
-    @property
-    def partitions(self) -> tuple[str, ...]:
-        """The partitions of this world."""
-        return self._partitions
 
     async def read_cursors(self) -> dict[str, str]:
         """The source's cursor in every partition, "" where it never published.
@@ -85,7 +76,7 @@ class Publisher:
     async def read_digests(self) -> dict[str, bytes]:
         """The digests of all published values, by key. Raises redis-py's errors."""
         digests: dict[str, bytes] = {}
-        for partition in self._partitions:
+        for partition in self.partitions:
             key = streams.published_key(partition, self._collector)
             async for name, digest in self._bus.client.hscan_iter(key, count=1_000):
                 digests[name.decode("utf-8", "surrogateescape")] = digest
@@ -102,10 +93,10 @@ class Publisher:
         `read_cursors` tells.
         """
         assert len(batch.events) <= MAX_BATCH_EVENTS, "the collector cuts its batches"
-        chosen = self._partitions if only is None else only
+        chosen = self.partitions if only is None else only
         pending = [partition for partition in chosen if self._cursors[partition] != batch.cursor]
-        events = self._shares([(self._home(event), event) for event in batch.events])
-        digests = self._shares([(self._route_key(key), (key, value)) for key, value in batch.digests.items()])
+        events = self._shares((subject(event), event) for event in batch.events)
+        digests = self._shares((key, (key, value)) for key, value in batch.digests.items())
         ts = self._bus.clock.now_ms()
         calls = [
             self._call(partition, batch.cursor, ts, events.get(partition, []), digests.get(partition, []))
@@ -142,28 +133,21 @@ class Publisher:
         if refusals:
             raise refusals[0]
 
-    def _home(self, event: Event) -> str:
-        return route(event, len(self._partitions)) if len(self._partitions) > 1 else self._partitions[0]
-
-    def _route_key(self, key: str) -> str:
-        count = len(self._partitions)
-        return streams.partition_of(key, count) if count > 1 else self._partitions[0]
-
     async def _stored(self) -> dict[str, str]:
         async with self._bus.client.pipeline(transaction=False) as pipe:
-            for partition in self._partitions:
+            for partition in self.partitions:
                 pipe.hget(streams.cursors_key(partition), self._collector)
             answers = await pipe.execute()
         return {
             partition: "" if answer is None else answer.decode()
-            for partition, answer in zip(self._partitions, answers, strict=True)
+            for partition, answer in zip(self.partitions, answers, strict=True)
         }
 
-    @staticmethod
-    def _shares(pairs: Sequence[tuple[str, T]]) -> dict[str, list[T]]:
-        shares: dict[str, list[T]] = {}
-        for partition, item in pairs:
-            shares.setdefault(partition, []).append(item)
+    def _shares(self, items: Iterable[tuple[str, T]]) -> Mapping[str, list[T]]:
+        """What each partition gets: every item goes where the key before it belongs."""
+        shares: dict[str, list[T]] = defaultdict(list)
+        for key, item in items:
+            shares[self.partitions[int(streams.partition_of(key, len(self.partitions)))]].append(item)
         return shares
 
     def _call(
@@ -176,12 +160,8 @@ class Publisher:
             streams.meta_key(partition),
         ]
         body = codec.encode(events) if events else b""
-        sets = [(key, value) for key, value in digests if value is not None]
-        removals = [key for key, value in digests if value is None]
+        named = [(key.encode("utf-8", "surrogateescape"), value) for key, value in digests]
+        sets = [item for key, value in named if value is not None for item in (key, value)]
+        removals = [key for key, value in named if value is None]
         args: list[str | int | bytes] = [self._collector, self._cursors[partition], cursor, _MAX_STREAM_BYTES, ts, body]
-        args.append(len(sets))
-        for key, value in sets:
-            args += [key.encode("utf-8", "surrogateescape"), value]
-        args.append(len(removals))
-        args += [key.encode("utf-8", "surrogateescape") for key in removals]
-        return keys, args
+        return keys, [*args, len(sets) // 2, *sets, len(removals), *removals]

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from processors.collectors.row_log import RowLog, Seen
-from processors.collectors.values import instant_ms, number
 from schemas.events import MAX_EXCERPT, MAX_ID, MAX_QUERY, Event, ReasoningSession, ReasoningStage, Rejected
+from schemas.values import instant_ms, number
 
 __all__ = [
     "COLLECTOR",
@@ -116,6 +116,15 @@ def read_session(row: SessionRow, reading: Reading) -> tuple[Event, ...]:
     return (event, *_rejections("reasoning_sessions", row, complaints, reading.now))
 
 
+class _Stage(NamedTuple):
+    """What is remembered of a stage; stages of a session are in the order of the first two."""
+
+    order: float
+    id: int
+    confidence: float | None
+    ts: int
+
+
 class StagePairs:
     """The stages of the newest sessions, to tell each stage's difference from the one before it.
 
@@ -124,54 +133,33 @@ class StagePairs:
     """
 
     def __init__(self) -> None:
-        # Of each session (order, id, confidence, ts) of its stages in order; the session written to last is the last.
-        self._sessions: dict[Value, list[tuple[float, int, float | None, int]]] = {}
+        # The stages of each session in order; the session written to last is the last.
+        self._sessions: dict[Value, list[_Stage]] = {}
 
     def read_stage(self, row: StageRow, reading: Reading) -> tuple[Event, ...]:
         """The events of a stage: itself; the stage after it again if this one came between; a dead letter."""
         complaints = _missing(row)
         created = _created(row.created_at, complaints)
-        ts = reading.now if created is None else created
         confidence = _confidence(row.confidence, "confidence", complaints)
         order = _number(row.order)
+        stage = _Stage(order or 0.0, row.id, confidence, reading.now if created is None else created)
         before, after = None, None
         if order is None:
             complaints.append("stage_order is not a number")
         elif row.session is not None:
-            before, after = self._insert(row.session, (order, row.id, confidence, ts))
-        events: list[Event] = [
-            ReasoningStage(
-                node=reading.node,
-                ts=ts,
-                id=row.id,
-                confidence=confidence,
-                delta=_difference(before, confidence),
-                recalled=_is_recalled(row.id, created, reading),
-            )
-        ]
+            before, after = self._insert(row.session, stage)
+        events = [_stage_event(stage, before, reading.node, recalled=_is_recalled(row.id, created, reading))]
         if after is not None:
-            _, after_id, after_confidence, after_ts = after
-            events.append(
-                ReasoningStage(
-                    node=reading.node,
-                    ts=after_ts,
-                    id=after_id,
-                    confidence=after_confidence,
-                    delta=_difference(confidence, after_confidence),
-                    recalled=True,
-                )
-            )
+            events.append(_stage_event(after, stage, reading.node, recalled=True))
         return (*events, *_rejections("reasoning_stages", row, complaints, reading.now))
 
-    def _insert(
-        self, session: Value, stage: tuple[float, int, float | None, int]
-    ) -> tuple[float | None, tuple[float, int, float | None, int] | None]:
-        """Put a stage in its place; returns the confidence of the one before it, and the one after it."""
+    def _insert(self, session: Value, stage: _Stage) -> tuple[_Stage | None, _Stage | None]:
+        """Put a stage in its place; returns the one before it, and the one after it."""
         stages = self._sessions.pop(session, [])
         self._sessions[session] = stages
         insort(stages, stage, key=lambda each: each[:2])
         place = stages.index(stage)
-        before = stages[place - 1][2] if place else None
+        before = stages[place - 1] if place else None
         after = stages[place + 1] if place + 1 < len(stages) else None
         del stages[:-_MAX_STAGES]
         while len(self._sessions) > _MAX_SESSIONS:
@@ -184,8 +172,13 @@ def _missing(row: SessionRow | StageRow) -> list[str]:
     return ["session_id is missing, or the row too large"] if row.session is None else []
 
 
-def _difference(before: float | None, confidence: float | None) -> float | None:
-    return None if before is None or confidence is None else confidence - before
+def _stage_event(stage: _Stage, before: _Stage | None, node: str, *, recalled: bool) -> ReasoningStage:
+    delta = None
+    if before is not None and before.confidence is not None and stage.confidence is not None:
+        delta = stage.confidence - before.confidence
+    return ReasoningStage(
+        node=node, ts=stage.ts, id=stage.id, confidence=stage.confidence, delta=delta, recalled=recalled
+    )
 
 
 def _is_recalled(row_id: int, ts: int | None, reading: Reading) -> bool:

@@ -41,7 +41,7 @@ from schemas.metrics import MAX_DELTAS, MAX_LOGS
 __all__ = ["ReasoningCollector"]
 
 _Row: TypeAlias = SessionRow | StageRow
-_Reader: TypeAlias = TableReader[SessionRow] | TableReader[StageRow]
+_Reader: TypeAlias = TableReader[_Row]
 
 _SESSIONS: Final = Table(
     "reasoning_sessions", ("session_id", "created_at", "agent_name", "query", "overall_confidence"), SessionRow
@@ -146,9 +146,7 @@ class ReasoningCollector:
 
     @staticmethod
     async def _next(reader: _Reader, log: RowLog | None) -> list[_Row]:
-        if log is None:
-            return []
-        return [*(await reader.within(log.holes) or await reader.above(log.top))]
+        return [] if log is None else await reader.within(log.holes) or await reader.above(log.top)
 
     async def _publish(self, rows: Sequence[_Row]) -> None:
         assert self._cursor is not None, "it is resumed first"
@@ -213,17 +211,20 @@ class ReasoningCollector:
         return await self._send(cursor, [anew] if same else [anew, *recalled])
 
     async def _related(self, known: Cursor, file: str) -> Cursor | None:
-        """The cursor for the file that is open; None if it is another database than the one that was read."""
+        """The cursor for the file that is open, without what is to be begun anew: one table may be made again.
+
+        None if it is another database than the one that was read: nothing of either table is related.
+        """
         logs: list[RowLog | None] = []
         for reader, log in ((self._sessions, known.sessions), (self._stages, known.stages)):
             if log is None:
                 logs.append(None)
                 continue
             relation = await self._contained(self._relation(reader, log, same_file=file == known.file), Relation(log))
-            if relation.log is None:
-                return None
             self.ambiguous += relation.ambiguous
             logs.append(relation.log)
+        if all(log is None or not log.top for log in logs):
+            return None
         return Cursor(file, known.since, logs[0], logs[1], known.signature)
 
     @staticmethod
@@ -262,12 +263,8 @@ class ReasoningCollector:
 
     async def _last(self, reader: _Reader, log: RowLog | None, count: int) -> list[_Row]:
         """The `count` rows up to where a table is published, or a few more, descending; none if it cannot be read."""
-        return [] if log is None else await self._contained(_rows(reader, log.top, count), [])
+        return [] if log is None else await self._contained(reader.last(log.top, count), [])
 
 
 def _after(log: RowLog | None, rows: Sequence[_Row]) -> RowLog | None:
     return advance(log, [seen(row) for row in rows]) if log is not None and rows else log
-
-
-async def _rows(reader: _Reader, top: int, count: int) -> list[_Row]:
-    return [*await reader.last(top, count)]

@@ -10,11 +10,12 @@ import random
 from typing import Final, cast
 
 from processors.collectors.backoff import Backoff
-from processors.collectors.status import Group, SourceStatus
+from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
+from schemas.metrics import Group
 
 __all__ = ["HEARTBEAT_S", "Reporter"]
 

@@ -5,8 +5,9 @@ Each runs by itself: a source that fails reports it and tries again, its neighbo
 
 import asyncio
 import random
-from collections.abc import Coroutine
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Collection, Coroutine
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
 
 from processors.collectors import (
     code_memory,
@@ -34,13 +35,31 @@ from processors.runtime.logging import get_logger
 from processors.runtime.settings import Settings, node_id
 from processors.runtime.tasks import end_tasks
 from schemas import streams
+from schemas.metrics import Group
 
 __all__ = ["serve"]
 
 _logger = get_logger("collectors")
 
-_MESH: Final = (peers.COLLECTOR, sync_events.COLLECTOR)
-_MEMORY: Final = (reasoning.COLLECTOR, code_memory.COLLECTOR)
+_SIMULATORS: Final[tuple[tuple[str, Half, Making], ...]] = (
+    (simulation.COLLECTOR, FEDERATION, simulation.Simulation),
+    (memory_simulation.COLLECTOR, MEMORY, memory_simulation.MemorySimulation),
+)
+
+
+class _Collector(Protocol):
+    async def run(self) -> None:
+        """Collect until cancelled."""
+
+
+class _Source(NamedTuple):
+    """A source that may be watched."""
+
+    collector: str
+    group: Group
+    # The name on its cursors.
+    cursor: str
+    make: Callable[[SourceStatus], _Collector]
 
 
 async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
@@ -50,23 +69,66 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
     """
     node = await asyncio.to_thread(node_id, settings)
     partitions = streams.live_partitions(settings.ark_partitions)
-    # A node's databases are published under its own name: several nodes may share a partition.
-    own = {f"{collector}:{node}": collector for collector in _MEMORY}
-    if settings.ark_federation_url is not None:
-        own[discovery.service_at(settings.ark_federation_url).cursor] = discovery.COLLECTOR
-    lived = await ever_published(bus, partitions, [*_MESH, *own])
+    sources = _sources(bus, settings, node, partitions)
+    lived = await ever_published(bus, partitions, [source.cursor for source in sources])
     reporter = Reporter(bus, node, settings.ark_retention)
-    sources = _Sources(bus, settings, node, reporter, {own.get(name, name) for name in lived})
+    runs = _watching(bus, settings, reporter, sources, lived)
+    runs += _simulating(bus, settings, reporter, {source.group for source in sources if source.cursor in lived})
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run) for run in (*sources.runs(), reporter.run())]
+        tasks = [group.create_task(run) for run in (*runs, reporter.run())]
         await stop.wait()
         await end_tasks(tasks)
     await reporter.close()
 
 
-class _Collector(Protocol):
-    async def run(self) -> None:
-        """Collect until cancelled."""
+def _sources(bus: Bus, settings: Settings, node: str, partitions: list[str]) -> list[_Source]:
+    """The sources that `settings` name."""
+    redis = (bus, settings.redis_url, partitions)
+    home = streams.partition_of(node, settings.ark_partitions)
+    data = settings.ark_base_path / "data"
+    read_logs = partial(ReasoningCollector, bus, data / "reasoning_logs.db", node, home)
+    read_code = partial(CodeCollector, bus, data / "ark.db", node, home)
+    sources = [
+        _Source(peers.COLLECTOR, "peers", peers.COLLECTOR, partial(PeerCollector, *redis)),
+        _Source(sync_events.COLLECTOR, "sync", sync_events.COLLECTOR, partial(SyncCollector, *redis)),
+        # A node's databases are published under its own name: several nodes may share a partition.
+        _Source(reasoning.COLLECTOR, "reasoning", f"{reasoning.COLLECTOR}:{node}", read_logs),
+        _Source(code_memory.COLLECTOR, "code", f"{code_memory.COLLECTOR}:{node}", read_code),
+    ]
+    if (url := settings.ark_federation_url) is not None:
+        follow = partial(DiscoveryCollector, bus, url, partitions)
+        sources.append(_Source(discovery.COLLECTOR, "discovery", discovery.service_at(url).cursor, follow))
+    return sources
+
+
+def _watching(
+    bus: Bus, settings: Settings, reporter: Reporter, sources: list[_Source], lived: Collection[str]
+) -> list[Coroutine[Any, Any, None]]:
+    """The collectors, to be run. `lived`: the cursors that are on the bus."""
+    runs = []
+    for source in sources:
+        status = reporter.source(source.collector, source.group, lived=source.cursor in lived)
+        if settings.ark_simulate == "always":
+            status.resting(bus.clock.now_ms(), "ARK_SIMULATE is always")
+        else:
+            runs.append(_isolated(source.make(status), status, bus.clock))
+    return runs
+
+
+def _simulating(bus: Bus, settings: Settings, reporter: Reporter, lived: set[Group]) -> list[Coroutine[Any, Any, None]]:
+    """The simulators, to be run. `lived`: the groups that have been live on this bus."""
+    return [
+        Simulator(
+            bus,
+            reporter.source(collector, half.name),
+            half,
+            make,
+            mode=settings.ark_simulate,
+            seed=settings.ark_simulate_seed,
+            ever_live=not lived.isdisjoint(half.groups),
+        ).run()
+        for collector, half, make in _SIMULATORS
+    ]
 
 
 async def _isolated(collector: _Collector, status: SourceStatus, clock: BusClock) -> None:
@@ -79,66 +141,3 @@ async def _isolated(collector: _Collector, status: SourceStatus, clock: BusClock
             _logger.exception("%s failed", status.collector)
             status.failed(clock.now_ms(), f"internal error: {type(error).__name__}")
         await asyncio.sleep(backoff.next_s())
-
-
-class _Sources:
-    """What is watched and simulated for one node. `lived`: collectors that have been live on this bus."""
-
-    def __init__(self, bus: Bus, settings: Settings, node: str, reporter: Reporter, lived: set[str]) -> None:
-        self._bus = bus
-        self._settings = settings
-        self._node = node
-        self._partitions = streams.live_partitions(settings.ark_partitions)
-        self._home = streams.partition_of(node, settings.ark_partitions)
-        self._lived = lived
-        self._peers = reporter.source(peers.COLLECTOR, "peers", lived=peers.COLLECTOR in lived)
-        self._syncs = reporter.source(sync_events.COLLECTOR, "sync", lived=sync_events.COLLECTOR in lived)
-        # None where no other service is followed.
-        self._discovery = None
-        if settings.ark_federation_url is not None:
-            lived_there = discovery.COLLECTOR in lived
-            self._discovery = reporter.source(discovery.COLLECTOR, "discovery", lived=lived_there)
-        self._reasoning = reporter.source(reasoning.COLLECTOR, "reasoning", lived=reasoning.COLLECTOR in lived)
-        self._code = reporter.source(code_memory.COLLECTOR, "code", lived=code_memory.COLLECTOR in lived)
-        self._mesh = reporter.source(simulation.COLLECTOR, "federation")
-        self._memory = reporter.source(memory_simulation.COLLECTOR, "memory")
-
-    def runs(self) -> list[Coroutine[Any, Any, None]]:
-        """Everything that is to run."""
-        return [*self._watching(), *(simulator.run() for simulator in self._simulators())]
-
-    def _watching(self) -> list[Coroutine[Any, Any, None]]:
-        settings, bus = self._settings, self._bus
-        if settings.ark_simulate == "always":
-            for status in filter(None, (self._peers, self._syncs, self._discovery, self._reasoning, self._code)):
-                status.resting(bus.clock.now_ms(), "ARK_SIMULATE is always")
-            return []
-        data = settings.ark_base_path / "data"
-        reasoning_db, ark_db = data / "reasoning_logs.db", data / "ark.db"
-        collectors: list[tuple[_Collector, SourceStatus]] = [
-            (PeerCollector(bus, settings.redis_url, self._partitions, self._peers), self._peers),
-            (SyncCollector(bus, settings.redis_url, self._partitions, self._syncs), self._syncs),
-            (ReasoningCollector(bus, reasoning_db, self._node, self._home, self._reasoning), self._reasoning),
-            (CodeCollector(bus, ark_db, self._node, self._home, self._code), self._code),
-        ]
-        if self._discovery is not None and settings.ark_federation_url is not None:
-            following = DiscoveryCollector(bus, settings.ark_federation_url, self._partitions, self._discovery)
-            collectors.append((following, self._discovery))
-        return [_isolated(collector, status, bus.clock) for collector, status in collectors]
-
-    def _simulators(self) -> list[Simulator]:
-        def simulator(status: SourceStatus, half: Half, make: Making, collectors: tuple[str, ...]) -> Simulator:
-            return Simulator(
-                self._bus,
-                status,
-                half,
-                make,
-                mode=self._settings.ark_simulate,
-                seed=self._settings.ark_simulate_seed,
-                ever_live=not self._lived.isdisjoint(collectors),
-            )
-
-        return [
-            simulator(self._mesh, FEDERATION, simulation.Simulation, (*_MESH, discovery.COLLECTOR)),
-            simulator(self._memory, MEMORY, memory_simulation.MemorySimulation, _MEMORY),
-        ]

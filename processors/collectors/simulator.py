@@ -94,11 +94,16 @@ class Simulator:
         return newest[0].decode() if newest else "0-0"
 
     async def _hear(self, entries: list[Entry]) -> None:
+        # One line a read: whoever writes rubbish writes much of it.
+        failure: SchemaError | None = None
         for _, fields in entries:
             try:
                 self._activation.observe(codec.decode_source(fields), self._clock.now_ms())
             except SchemaError as error:
-                _logger.warning("%s: an entry of %s is left out: %s", self._status.collector, streams.SOURCES, error)
+                failure = error
+        if failure is not None:
+            name = self._status.collector
+            _logger.warning("%s: what cannot be read of %s is left out: %s", name, streams.SOURCES, failure)
         self._heard.set()
 
     async def _turn(self) -> None:

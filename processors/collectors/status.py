@@ -1,14 +1,16 @@
 """What one source says of itself: live, stale, simulated or down, since when, and why."""
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
-from schemas.metrics import SourceState
+from schemas.metrics import Condition, Group, SourceState
 
-__all__ = ["Group", "SourceStatus", "State"]
+__all__ = ["SourceStatus", "clause"]
 
-State: TypeAlias = Literal["live", "stale", "simulated", "down"]
-Group: TypeAlias = Literal["peers", "sync", "discovery", "reasoning", "code", "federation", "memory"]
+
+def clause(error: Exception) -> str:
+    """What `error` says, as a short clause on one line that may follow a colon."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:1].lower() + text[1:200]
 
 
 class SourceStatus:
@@ -27,13 +29,13 @@ class SourceStatus:
         lived: bool = False,
     ) -> None:
         self.collector = collector
-        self._group: Group = group
+        self._group = group
         self.node = node
         self._changed = changed
         self._lived = lived
         # None before the first verdict: whoever connects is neither live nor down yet. None too while another
         # collector of our node works it.
-        self.state: State | None = None
+        self.state: Condition | None = None
         # Since when it is in this state, ms.
         self._since = 0
         # When the source last answered, ms; None if it has not yet.
@@ -114,7 +116,7 @@ class SourceStatus:
             rejected=self.rejected,
         )
 
-    def _become(self, state: State, now: int, reason: str) -> None:
+    def _become(self, state: Condition, now: int, reason: str) -> None:
         self._standing_by = False
         if (state, reason) == (self.state, self.reason):
             return

@@ -18,26 +18,20 @@ class Sweep:
         self.complete = False
         # How long the last complete round took, seconds.
         self.took_s = 0.0
-        # Changes that were noticed; how many of them came before this round began, and before the last complete one.
-        self._changes = 1
-        self._in_round = 1
-        self._known = 0
+        # Whether something changed since the last complete round began, and since this round did.
+        self.pending = True
+        self._changed = False
         # When this round began, seconds.
         self._began_at = 0.0
 
-    @property
-    def pending(self) -> bool:
-        """Whether something changed since the last complete round began."""
-        return self._known != self._changes
-
     def note_change(self) -> None:
         """Some row may have changed."""
-        self._changes += 1
+        self.pending = self._changed = True
 
     def begin(self, now: float) -> None:
         """Begin a round at `now` (seconds), from the first row."""
         self.next_rowid = FIRST_ROWID
-        self._in_round = self._changes
+        self._changed = False
         self._began_at = now
 
     def advance(self, last: int, now: float) -> None:
@@ -47,5 +41,5 @@ class Sweep:
             return
         self.complete = True
         self.took_s = now - self._began_at
-        self._known = self._in_round
+        self.pending = self._changed
         self.next_rowid = FIRST_ROWID

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.values import instant_ms
 from schemas.events import MAX_BYTES, MAX_EXCERPT, MAX_ID, Event, Rejected, SyncIn, SyncOut
+from schemas.values import instant_ms
 
 __all__ = ["COLLECTOR", "MAX_ITEM_BYTES", "read_item", "rejection"]
 

@@ -12,21 +12,21 @@ __all__ = ["Table", "TableReader"]
 _LEAST_ID: Final = -(2**63)
 _MOST_ROWS: Final = 125
 
-T = TypeVar("T", bound=tuple[Any, ...])
+T_co = TypeVar("T_co", bound=tuple[Any, ...], covariant=True)
 
 
-class Table(NamedTuple, Generic[T]):
+class Table(NamedTuple, Generic[T_co]):
     """A table with ids, and what a row of it becomes: `row(id, *columns)`."""
 
     name: str
     columns: tuple[str, ...]
-    row: Callable[..., T]
+    row: Callable[..., T_co]
 
 
-class TableReader(Generic[T]):
+class TableReader(Generic[T_co]):
     """Reads one table of a database. A column that the table lacks is None, and a table that is not there is empty."""
 
-    def __init__(self, database: Database, table: Table[T]) -> None:
+    def __init__(self, database: Database, table: Table[T_co]) -> None:
         self.table = table
         self._database = database
         # Columns that the table has; empty while there is no table.
@@ -58,31 +58,31 @@ class TableReader(Generic[T]):
         rows = await self._database.read(f"SELECT max(top) FROM ({' UNION ALL '.join(tops)})")  # noqa: S608
         return rows[0][0] or 0
 
-    async def above(self, row_id: int) -> list[T]:
+    async def above(self, row_id: int) -> list[T_co]:
         """The next rows above `row_id`, ascending. Raises as `Database.read`."""
         return await self._read("{table} WHERE {table}.rowid > ? ORDER BY 1 LIMIT ?", (row_id,))
 
-    async def below(self, row_id: int) -> list[T]:
+    async def below(self, row_id: int) -> list[T_co]:
         """The next rows up to `row_id`, descending. Raises as `Database.read`."""
         if row_id < _LEAST_ID:
             return []
         return await self._read("{table} WHERE {table}.rowid <= ? ORDER BY 1 DESC LIMIT ?", (row_id,))
 
-    async def last(self, row_id: int, count: int) -> list[T]:
+    async def last(self, row_id: int, count: int) -> list[T_co]:
         """The `count` rows up to `row_id`, or a few more, descending. Raises as `Database.read`."""
-        rows: list[T] = []
+        rows: list[T_co] = []
         while len(rows) < count and (more := await self.below(rows[-1][0] - 1 if rows else row_id)):
             rows += more
         return rows
 
-    async def at(self, ids: Sequence[int]) -> list[T]:
+    async def at(self, ids: Sequence[int]) -> list[T_co]:
         """The rows `ids`, those that are there, ascending. Raises as `Database.read`."""
-        rows: list[T] = []
+        rows: list[T_co] = []
         while more := await self.within([(each, each) for each in ids if not rows or each > rows[-1][0]]):
             rows += more
         return rows
 
-    async def within(self, ranges: Sequence[tuple[int, int]]) -> list[T]:
+    async def within(self, ranges: Sequence[tuple[int, int]]) -> list[T_co]:
         """The first rows of `ranges` (first and last id), ascending. Raises as `Database.read`."""
         if not ranges:
             return []
@@ -94,7 +94,7 @@ class TableReader(Generic[T]):
         )
         return await self._read(source, [end for each in ranges for end in each])
 
-    async def _read(self, source: str, parameters: Sequence[object]) -> list[T]:
+    async def _read(self, source: str, parameters: Sequence[object]) -> list[T_co]:
         if not self._columns:
             return []
         columns = [name if name in self._columns else "NULL" for name in self.table.columns]

@@ -8,6 +8,7 @@ from processors.collectors.code_memory import CodeTable, Values, select
 from processors.collectors.code_mirror import Mirror
 from processors.collectors.database import Row
 from processors.collectors.duty import ChunkSize
+from processors.collectors.letters import Letters
 from processors.collectors.sweep import FIRST_ROWID, LAST_ROWID, Sweep
 
 __all__ = ["TableScan", "progress"]
@@ -42,8 +43,8 @@ class TableScan:
         self.retry_at = 0.0
         # Hash of all its rows, if they were read at once the last time that any was; None otherwise.
         self.whole: int | None = None
-        # Rows that cannot be read and were told of, at most `_MOST_LETTERS`.
-        self.unreadable: set[int] = set()
+        # What cannot be used of its rows.
+        self.letters = Letters(table.name)
 
     def note_change(self) -> None:
         """Something was committed: it may have changed."""
@@ -65,7 +66,7 @@ class TableScan:
         whole = hash(marshal.dumps(cast("Any", rows), 2)) if (first, last) == (FIRST_ROWID, LAST_ROWID) else None
         if whole is not None and whole == self.whole:
             return
-        self.mirror.replace_range(first, last, self.table.read(rows))
+        self.mirror.replace_range(first, last, self.table.read(rows, self.letters.note))
         self.whole = whole
         if last == LAST_ROWID and not self.mirror.indexed:
             self.mirror.index()
@@ -73,7 +74,7 @@ class TableScan:
     def replace_rows(self, ids: Sequence[int], rows: Sequence[Row]) -> None:
         """Of the rowids `ids` there are `rows` and no others. Blocks."""
         self.whole = None
-        self.mirror.replace_rows(ids, self.table.read(rows))
+        self.mirror.replace_rows(ids, self.table.read(rows, self.letters.note))
 
 
 def progress(scans: Sequence[TableScan]) -> float:

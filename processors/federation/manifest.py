@@ -5,7 +5,6 @@ what is used. A manifest is flat. Nested values are refused, because a hash has 
 `peer:*` would look for JSON inside a field.
 """
 
-import datetime as dt
 import json
 import math
 import re
@@ -14,37 +13,25 @@ from typing import Any, Final, NamedTuple
 
 from processors.federation.errors import Refused
 from processors.federation.keys import SIGNATURE_BYTES, BadKey, is_signed, read_bytes, read_key
-from schemas.events import MAX_ID
+from schemas.events import MAX_ID, MAX_LATENCY_MS
 from schemas.manifests import MAX_SEQ, signed_form
+from schemas.values import PEER_STATUS, instant_ms, number
 
-__all__ = [
-    "LIFE_MS",
-    "MAX_BODY",
-    "MAX_FIELDS",
-    "MAX_NAME",
-    "MAX_TIER",
-    "MAX_VALUE",
-    "SKEW_MS",
-    "Manifest",
-    "check_times",
-    "life_ms",
-    "peer_hash",
-    "read_manifest",
-]
+__all__ = ["LIFE_MS", "MAX_BODY", "SKEW_MS", "Manifest", "check_times", "life_ms", "peer_hash", "read_manifest"]
 
 MAX_BODY: Final = 64 << 10
 """Largest body of a request, in bytes."""
 
-MAX_FIELDS: Final = 64
+_MAX_FIELDS: Final = 64
 """Most fields of a manifest."""
 
-MAX_NAME: Final = 64
+_MAX_NAME: Final = 64
 """Longest name of a field, in characters."""
 
-MAX_VALUE: Final = 1024
+_MAX_VALUE: Final = 1024
 """Longest value of a field as text, in characters."""
 
-MAX_TIER: Final = 32
+_MAX_TIER: Final = 32
 """Longest trust tier, in characters."""
 
 SKEW_MS: Final = 60_000
@@ -53,14 +40,8 @@ SKEW_MS: Final = 60_000
 LIFE_MS: Final = 120_000
 """How long a peer is known after its manifest, ms."""
 
-_MAX_LATENCY_MS: Final = 1e7
-_MAX_MS: Final = 10**14
-_SECONDS_BELOW: Final = 10**11
 _MARKUP: Final = frozenset("<>&\"'`")
-_TIER: Final = re.compile(rf"[a-z0-9_-]{{1,{MAX_TIER}}}")
-_NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
-# What the readers of `peer:*` know.
-_STATUSES: Final = frozenset({"online", "active", "offline", "idle", "syncing"})
+_TIER: Final = re.compile(rf"[a-z0-9_-]{{1,{_MAX_TIER}}}")
 
 
 class Manifest(NamedTuple):
@@ -177,22 +158,24 @@ def _text(request: Mapping[str, Any], name: str) -> str:
 
 
 def _read_fields(fields: Mapping[str, Any], key: bytes) -> Manifest:
-    if len(fields) > MAX_FIELDS:
-        raise Refused(400, f"manifest must have at most {MAX_FIELDS} fields")
+    if len(fields) > _MAX_FIELDS:
+        raise Refused(400, f"manifest must have at most {_MAX_FIELDS} fields")
     for name, value in fields.items():
         _check_flat(name, value)
     _check_name("node_id", _member(fields, "node_id"))
-    if _said(fields, "hostname"):
-        _check_name("hostname", fields["hostname"])
-    if _said(fields, "status"):
-        _check_status(fields["status"])
-    if _said(fields, "latency"):
-        _check_latency(fields["latency"])
+    # An empty text means the same as its absence.
+    said = {name: value for name, value in fields.items() if value not in {None, ""}}
+    if "hostname" in said:
+        _check_name("hostname", said["hostname"])
+    if "status" in said:
+        _check_status(said["status"])
+    if "latency" in said:
+        _check_latency(said["latency"])
     return Manifest(
         node_id=fields["node_id"],
         key=key,
         fields=fields,
-        tier=_tier(fields["trust_tier"]) if _said(fields, "trust_tier") else None,
+        tier=_tier(said["trust_tier"]) if "trust_tier" in said else None,
         seq=_seq(fields.get("seq")),
         issued_at=_time(fields, "issued_at"),
         expires_at=_time(fields, "expires_at"),
@@ -200,13 +183,13 @@ def _read_fields(fields: Mapping[str, Any], key: bytes) -> Manifest:
 
 
 def _check_flat(name: str, value: object) -> None:
-    if not (1 <= len(name) <= MAX_NAME and name.isprintable()):
-        raise Refused(400, f"names of fields must have 1 to {MAX_NAME} printable characters")
+    if not (1 <= len(name) <= _MAX_NAME and name.isprintable()):
+        raise Refused(400, f"names of fields must have 1 to {_MAX_NAME} printable characters")
     if isinstance(value, dict | list):
         raise Refused(400, f"{name} must not be nested")
     text = _as_text(value)
-    if len(text) > MAX_VALUE:
-        raise Refused(400, f"{name} must have at most {MAX_VALUE} characters")
+    if len(text) > _MAX_VALUE:
+        raise Refused(400, f"{name} must have at most {_MAX_VALUE} characters")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON may spell halves of a character
@@ -225,31 +208,26 @@ def _check_name(name: str, value: object) -> None:
         raise Refused(400, f"{name} must be text of 1 to {MAX_ID} printable characters without markup")
 
 
-def _said(fields: Mapping[str, Any], name: str) -> bool:
-    """Whether the field says anything: an empty text means the same as its absence."""
-    return fields.get(name) not in {None, ""}
-
-
 def _check_status(value: object) -> None:
-    if not isinstance(value, str) or value.lower() not in _STATUSES:
+    if not isinstance(value, str) or value.lower() not in PEER_STATUS:
         raise Refused(400, "status must be online, offline or syncing")
 
 
 def _check_latency(value: object) -> None:
     # As text too: that is what the hash holds in the end.
     if isinstance(value, str):
-        value = float(value) if _NUMBER.fullmatch(value) else None
+        value = number(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused(400, "latency must be a number")
-    if not 0 <= value <= _MAX_LATENCY_MS:
-        raise Refused(400, f"latency must be 0 to {_MAX_LATENCY_MS:.0f} ms")
+    if not 0 <= value <= MAX_LATENCY_MS:
+        raise Refused(400, f"latency must be 0 to {MAX_LATENCY_MS:.0f} ms")
 
 
 def _tier(value: object) -> str:
     tier = value.strip().lower() if isinstance(value, str) else ""
     # ASCII only: a letter that looks like another, or becomes one in upper case, must not claim what it does not say.
     if _TIER.fullmatch(tier) is None:
-        raise Refused(400, f"trust_tier must have 1 to {MAX_TIER} letters, digits, - or _")
+        raise Refused(400, f"trust_tier must have 1 to {_MAX_TIER} letters, digits, - or _")
     return tier
 
 
@@ -262,22 +240,9 @@ def _seq(value: object) -> int | None:
 
 
 def _time(fields: Mapping[str, Any], name: str) -> int | None:
-    """A time in ms, from seconds (below 10^11), milliseconds, or ISO 8601 (UTC where it says nothing else)."""
+    """A time in ms, in any spelling that peers use for one."""
     value = fields.get(name)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        value = _iso_ms(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value < _SECONDS_BELOW:
-        value *= 1000
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MAX_MS:
+    ms = instant_ms(value)
+    if value is not None and ms is None:
         raise Refused(400, f"{name} must be a time: seconds, milliseconds, or ISO 8601")
-    return round(value)
-
-
-def _iso_ms(text: str) -> float | None:
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1000
+    return ms

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from processors.federation.trust import TrustedKeys, parse_trusted_keys
 from processors.runtime.errors import SettingsError
@@ -19,15 +19,6 @@ MAX_BYTES: Final = 4 << 20
 _logger = get_logger("federation")
 
 
-class _Stamp(NamedTuple):
-    """What changes when the file does."""
-
-    device: int
-    inode: int
-    size: int
-    changed_ns: int
-
-
 class TrustedFile:
     """The file named by ARK_TRUSTED_KEYS_FILE; without one (None) no key is trusted."""
 
@@ -35,8 +26,8 @@ class TrustedFile:
         self._path = path
         # The content that holds.
         self._keys = TrustedKeys({})
-        # What the file was like when it was last looked at; None if it could not be.
-        self._stamp: _Stamp | None = None
+        # What changes when the file does, as it was when it was last looked at; None if it could not be.
+        self._stamp: tuple[int, ...] | None = None
         # Loop time at which to look again, seconds.
         self._look_at = 0.0
 
@@ -44,8 +35,7 @@ class TrustedFile:
         """Read it for the first time. Raises SettingsError: if it cannot be used. Cancellation: safe."""
         if self._path is not None:
             try:
-                self._stamp = await asyncio.to_thread(_stamp, self._path)
-                self._keys = await asyncio.to_thread(_read, self._path)
+                await self._read(self._path)
             except (OSError, ValueError) as error:
                 raise SettingsError("ARK_TRUSTED_KEYS_FILE", _clause(error)) from error
 
@@ -63,25 +53,25 @@ class TrustedFile:
     async def _look(self, path: Path) -> None:
         before = self._stamp
         try:
-            self._stamp = await asyncio.to_thread(_stamp, path)
-            if self._stamp == before:
-                return
-            self._keys = await asyncio.to_thread(_read, path)
+            if await self._read(path):
+                _logger.info("ARK_TRUSTED_KEYS_FILE was read again")
         except (OSError, ValueError) as error:
             if isinstance(error, OSError):
                 self._stamp = None
             if self._stamp != before:
                 _logger.warning("ARK_TRUSTED_KEYS_FILE %s; what it said before still holds", _clause(error))
-        else:
-            _logger.info("ARK_TRUSTED_KEYS_FILE was read again")
+
+    async def _read(self, path: Path) -> bool:
+        """Read the file unless it is as it was. Returns whether it was read."""
+        before, found = self._stamp, await asyncio.to_thread(path.stat)
+        self._stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        if self._stamp == before:
+            return False
+        self._keys = await asyncio.to_thread(_content, path)
+        return True
 
 
-def _stamp(path: Path) -> _Stamp:
-    found = path.stat()
-    return _Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _read(path: Path) -> TrustedKeys:
+def _content(path: Path) -> TrustedKeys:
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

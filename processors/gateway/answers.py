@@ -14,22 +14,10 @@ from processors.gateway.state import State
 from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, GroupState, MemorySummary
 from schemas.positions import Position, encode_position
 
-__all__ = [
-    "DEFAULT_LIMIT",
-    "MAX_LIMIT",
-    "BadQuery",
-    "etag",
-    "health",
-    "peers",
-    "read_limit",
-    "read_status",
-    "sources",
-    "status_line",
-    "why_nothing",
-]
+__all__ = ["BadQuery", "etag", "health", "peers", "read_limit", "read_status", "sources", "status_line", "why_nothing"]
 
-DEFAULT_LIMIT: Final = 1_000
-MAX_LIMIT: Final = 10_000
+_DEFAULT_LIMIT: Final = 1_000
+_MAX_LIMIT: Final = 10_000
 """Most peers of one answer."""
 
 _STATUSES: Final = ("online", "syncing", "offline")
@@ -41,9 +29,9 @@ class BadQuery(ValueError):
 
 def read_limit(query: Mapping[str, str]) -> int:
     """The parameter `limit`. Raises BadQuery: if it is not between 1 and 10000."""
-    text = query.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= MAX_LIMIT):
-        raise BadQuery(f"limit must be between 1 and {MAX_LIMIT}")
+    text = query.get("limit", str(_DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= _MAX_LIMIT):
+        raise BadQuery(f"limit must be between 1 and {_MAX_LIMIT}")
     return int(text)
 
 

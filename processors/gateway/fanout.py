@@ -100,19 +100,13 @@ class Fanout:
         """Send WebSocket frames to every client that is not behind."""
         assert len(frames) <= MAX_HELD, "the encoder bounds a tick"
         for client in self._clients:
-            transport = client.transport
-            if client.behind or transport.is_closing() or transport.get_write_buffer_size() > 0:
-                self._leave_out(client)
-            else:
-                transport.write(frames)
+            if self._is_ready(client):
+                client.transport.write(frames)
 
     def send_state(self, client: Client) -> None:
         """Send the whole state to one client, now or once its socket is empty."""
-        transport = client.transport
-        if client.behind or transport.is_closing() or transport.get_write_buffer_size() > 0:
-            self._leave_out(client)
-        else:
-            transport.write(self._newest())
+        if self._is_ready(client):
+            client.transport.write(self._newest())
 
     def send_state_by(self, client: Client, delay_s: float) -> None:
         """Send the whole state to one client within `delay_s`; calls until then are answered together."""
@@ -132,12 +126,17 @@ class Fanout:
         client.refresh = None
         self.send_state(client)
 
-    def _leave_out(self, client: Client) -> None:
+    def _is_ready(self, client: Client) -> bool:
+        """Whether a client's socket is empty; a client that is not ready is left out, and has to catch up."""
+        transport = client.transport
+        if not (client.behind or transport.is_closing() or transport.get_write_buffer_size() > 0):
+            return True
         self.conflated += 1
         if not client.behind:
             client.behind = True
             client.catching_up = asyncio.create_task(self._catch_up(client))
             client.catching_up.add_done_callback(self._closing.discard)
+        return False
 
     async def _catch_up(self, client: Client) -> None:
         """Wait until a client's socket is empty, then send it the newest state; close it if that takes too long."""

@@ -9,28 +9,18 @@ from processors.gateway.legacy import harmless, or_zero
 from processors.gateway.memory import Memory
 from schemas import codec
 from schemas.frames import LegacyLog, LegacyMemory
-from schemas.metrics import MAX_DELTAS, MAX_LOGS, MemoryRecord
+from schemas.metrics import MAX_DELTAS, MAX_LOGS, MemoryRecord, MemorySummary
 
 __all__ = ["MAX_LOG_TEXT", "MemoryFrames"]
 
 MAX_LOG_TEXT: Final = 512
 """Longest message of a log, in characters before escaping: the longest agent's name fits, and the query's beginning."""
 
+# What a frame and a summary call by the same name, but for what a view says, and a moment that may be null in a frame.
 _FIELDS: Final = {
     name: name
-    for name in (
-        "ingestion_rate",
-        "consolidation_rate",
-        "dedup_rate",
-        "quarantine_count",
-        "trust_distribution",
-        "confidence_deltas",
-        "logs",
-        "nodes_total",
-        "sessions_total",
-        "stages_total",
-        "consolidated_total",
-    )
+    for name in LegacyMemory.__struct_fields__
+    if name in MemorySummary.__struct_fields__ and name not in {"source", "as_of", "since"}
 }
 _TIERS: Final = ("core", "sandbox", "external", "trusted", "other")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ Each frame carries the whole state in both of their spellings.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -85,27 +85,19 @@ class MeshFrames:
     def _state(self, now: int) -> LegacyState:
         view, world = self._mesh.view(now), self._mesh.shown
         numbers, unknown = or_zero(view.summary, _NUMBERS)
+        lists: dict[str, Any] = {"peers": (), "peers_total": 0, "sync_traffic": ()}
         if view.summary is None:
-            return LegacyState(
-                timestamp=now,
-                peers=(),
-                peers_total=0,
-                sync_traffic=(),
-                unknown=(*unknown, "peers", "peers_total", "sync_traffic"),
-                source=view.source,
-                as_of=None,
-                sources=self._mesh.origins(view),
-                **numbers,
-            )
+            unknown += tuple(lists)
+        else:
+            traffic = tuple(map(_legacy_sync, world.syncs()[-_TRAFFIC:]))
+            lists = {"peers": self._peers(world.recent()), "peers_total": world.total, "sync_traffic": traffic}
         return LegacyState(
             timestamp=now,
-            peers=self._peers(world.recent()),
-            peers_total=world.total,
-            sync_traffic=tuple(_legacy_sync(record) for record in world.syncs()[-_TRAFFIC:]),
             unknown=unknown,
             source=view.source,
             as_of=view.as_of,
             sources=self._mesh.origins(view),
+            **lists,
             **numbers,
         )
 

@@ -17,9 +17,7 @@ class Pacer:
     Times are ms of a clock that does not go back, not the bus's: that one may be set.
     """
 
-    def __init__(self, gather_ms: int = GATHER_MS, least_gap_ms: int = LEAST_GAP_MS) -> None:
-        self._gather_ms = gather_ms
-        self._least_gap_ms = least_gap_ms
+    def __init__(self) -> None:
         # When the next tick is due; None while nothing has changed since the last.
         self._due: int | None = None
         # Before this no tick is due.
@@ -28,14 +26,14 @@ class Pacer:
     def note_change(self, now: int) -> None:
         """Something changed at `now`."""
         if self._due is None:
-            self._due = max(now + self._gather_ms, self._rests_until)
+            self._due = max(now + GATHER_MS, self._rests_until)
 
     def take(self, now: int) -> bool:
         """Whether a tick is due at `now`; if so it counts as done."""
         if self._due is None or now < self._due:
             return False
         self._due = None
-        self._rests_until = now + self._least_gap_ms
+        self._rests_until = now + LEAST_GAP_MS
         return True
 
     def next_deadline(self) -> int | None:

@@ -267,6 +267,21 @@ async def test_a_row_that_is_too_big_counts_as_nothing_and_is_told_once(
             assert scanner.letters == ["row 4 of code_patterns is too big"]
 
 
+async def test_violations_that_are_no_list_are_told_once_by_row_and_text(
+    ark: sqlite3.Connection, tmp_path: Path
+) -> None:
+    ark.execute(f"INSERT INTO {EXECUTION}", ("e", "success", "none"))
+    clause = "row 1 of sandbox_executions: security_violations is not a JSON list: "
+    async with scanning(tmp_path / "ark.db") as scanner:
+        assert (await settle(scanner))["quarantined"] == 0
+        ark.execute("UPDATE sandbox_executions SET status = 'running'")
+        await settle(scanner)
+        assert scanner.letters == [f"{clause}'none'"]
+        ark.execute("UPDATE sandbox_executions SET security_violations = 'many'")
+        await settle(scanner)
+        assert scanner.letters == [f"{clause}'none'", f"{clause}'many'"]
+
+
 async def test_a_row_that_is_too_big_is_left_out_of_what_is_captured(ark: sqlite3.Connection, tmp_path: Path) -> None:
     fill(ark, 10)
     await asyncio.to_thread(install, tmp_path / "ark.db")

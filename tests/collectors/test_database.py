@@ -334,6 +334,25 @@ async def test_a_link_is_followed_to_where_things_happen(tmp_path: Path) -> None
     await asyncio.wait({reading})
 
 
+async def test_a_link_that_leads_elsewhere_now_is_followed_there(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        make(tmp_path / name / "some.db").close()
+    folder = tmp_path / "data"
+    folder.symlink_to("one")
+    followed = Sessions(folder / "some.db")
+    reading = asyncio.create_task(
+        keep_reading(folder / "some.db", followed.run, status=followed.status, clock=BusClock())
+    )
+    await asyncio.wait_for(followed.identities.get(), 5)
+    (tmp_path / "next").symlink_to("two")
+    (tmp_path / "next").replace(folder)
+    found = (tmp_path / "two" / "some.db").stat()
+    assert await asyncio.wait_for(followed.identities.get(), 10) == f"{found.st_dev}-{found.st_ino}"
+    reading.cancel()
+    await asyncio.wait({reading})
+
+
 async def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "some.db")
     database = Database(tmp_path / "some.db", FolderWatch(tmp_path, []), a_status(), BusClock())

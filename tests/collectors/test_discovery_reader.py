@@ -341,6 +341,31 @@ async def test_an_answer_that_has_a_name_is_asked_for_by_it(bus: Bus, other: Oth
     assert "If-None-Match" not in other.requests[0].headers
 
 
+async def test_a_name_of_an_answer_that_no_header_may_hold_is_not_sent_back(
+    bus: Bus, other: Other, status: SourceStatus
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = await other.listing({"node_id": "a"})(request)
+        # aiohttp refuses to send it, other servers do not.
+        transport = request.transport
+        assert transport is not None
+        assert isinstance(response, web.Response)
+        assert isinstance(response.body, bytes)
+        transport.write(  # type: ignore[attr-defined]
+            b'HTTP/1.1 200 OK\r\nConnection: close\r\nETag: "\x1b[31m"\r\nContent-Length: %d\r\n\r\n%b'
+            % (len(response.body), response.body)
+        )
+        transport.close()
+        return response
+
+    other.answering = answer
+    async with following(bus, other.url, status):
+        await some(bus, Heartbeat)
+        await other.asked(3)
+        assert status.state == "live"
+    assert all("If-None-Match" not in request.headers for request in other.requests)
+
+
 async def test_user_and_password_are_sent_and_not_told(bus: Bus, other: Other, status: SourceStatus) -> None:
     async with following(bus, other.url.replace("//", "//us%40er:s%3Aecret@"), status):
         await until(lambda: status.state == "live")

@@ -276,6 +276,45 @@ async def test_a_cut_notification_connection_is_made_again(bus: Bus, ark: Redis,
         assert len(await some(bus, Heartbeat)) == 1
 
 
+@pytest.mark.parametrize("how", ["flushed", "swapped", "switched off"])
+async def test_what_the_server_told_nobody_is_found_at_the_next_check(
+    bus: Bus, own_server: Server, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(peer_reader, "CHECK_S", 0.2)
+    async with Redis.from_url(own_server.url) as ark:
+        await ark.hset("peer:a", "latency", 1)
+        async with running(PeerCollector(bus, own_server.url, LIVE, new_status()).run()):
+            await some(bus, Heartbeat)
+            if how == "switched off":
+                async with ark.pipeline(transaction=True) as pipe:
+                    pipe.config_set("notify-keyspace-events", "")
+                    pipe.delete("peer:a")
+                    await pipe.execute()
+            elif how == "swapped":
+                await ark.execute_command("SWAPDB", 0, 1)
+            else:
+                await ark.flushall()
+            assert await some(bus, PeerGone)
+
+
+async def test_a_hash_that_is_too_large_is_rejected_and_holds_up_nobody(bus: Bus, ark: Redis, source_url: str) -> None:
+    async with running(PeerCollector(bus, source_url, LIVE, new_status()).run()):
+        await ark.hset("peer:large", "hostname", "x" * (peer_reader.MAX_HASH_BYTES + 1))
+        await ark.hset("peer:small", "latency", 1)
+        (beat,) = await some(bus, Heartbeat)
+        (letter,) = await some(bus, Rejected)
+        await ark.delete("peer:large")
+        await ark.hset("peer:large", "latency", 1)
+        await some(bus, Heartbeat, 2)
+    assert isinstance(beat, Heartbeat)
+    assert beat.peer == "small"
+    assert isinstance(letter, Rejected)
+    assert (letter.excerpt, letter.reason) == (
+        "peer:large",
+        "hash must take at most 262144 bytes of the server's memory",
+    )
+
+
 async def test_a_source_that_never_answered_is_down(bus: Bus) -> None:
     status = new_status()
     async with running(PeerCollector(bus, "redis://127.0.0.1:1/0", LIVE, status).run()):

@@ -219,6 +219,28 @@ async def test_a_table_that_was_emptied_and_begins_again_is_read_again(bus: Bus,
             await counts(bus, [1, 2, 1], [])
 
 
+@pytest.mark.parametrize("how", ["emptied", "dropped"])
+async def test_a_table_that_begins_again_does_not_make_the_other_count_again(bus: Bus, path: Path, how: str) -> None:
+    with closing(make_reasoning(path)) as writer:
+        async with running(collector(bus, path).run()):
+            await until(lambda: told(bus))
+            for number in range(5):
+                write_session(writer, f"{number}", [0.5])
+            await counts(bus, [1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+            (schema,) = writer.execute("SELECT sql FROM sqlite_master WHERE name = 'reasoning_stages'").fetchone()
+            writer.execute("BEGIN IMMEDIATE")
+            if how == "dropped":
+                writer.execute("DROP TABLE reasoning_stages")
+                writer.execute(schema)
+            else:
+                writer.execute("DELETE FROM reasoning_stages")
+                writer.execute("DELETE FROM sqlite_sequence WHERE name = 'reasoning_stages'")
+            writer.execute("COMMIT")
+            await until(lambda: _anew(bus))
+            write_session(writer, "after", [0.5])
+            await counts(bus, [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 1])
+
+
 async def test_deleted_rows_are_not_read_again_and_change_nothing(bus: Bus, path: Path) -> None:
     with closing(make_reasoning(path)) as writer:
         write_session(writer, "a", [])

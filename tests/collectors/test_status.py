@@ -1,4 +1,5 @@
-from processors.collectors.status import Group, SourceStatus
+from processors.collectors.status import SourceStatus
+from schemas.metrics import Group
 
 
 def make(group: Group = "peers", *, lived: bool = False) -> tuple[SourceStatus, list[tuple[str | None, str]]]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.collectors.values import instant_ms, number
+from schemas.values import instant_ms, number
 
 MOMENT = 1_700_000_000_123
 

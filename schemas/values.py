@@ -5,10 +5,19 @@ import math
 import re
 from typing import Final
 
-__all__ = ["AHEAD_MS", "instant_ms", "number"]
+__all__ = ["AHEAD_MS", "PEER_STATUS", "instant_ms", "number"]
 
 AHEAD_MS: Final = 5_000
 """A time further ahead of the clock than this is not believed, ms."""
+
+PEER_STATUS: Final = {
+    "online": "online",
+    "active": "online",
+    "offline": "offline",
+    "idle": "offline",
+    "syncing": "syncing",
+}
+"""What a peer's hash may say of its status, in lower case, and what that means."""
 
 _MAX_MS: Final = 10**14
 _SECONDS_BELOW: Final = 10**11
