@@ -47,9 +47,10 @@ class DemoDatabase:
         with transaction(self.path, "DEFERRED") as connection:
             return {f"rows of {table}": _count_foreign(connection, table) for table in _tables(connection)}
 
-    def prepare(self) -> None:
-        """Make what is missing of the folder, the file and its tables.
+    def prepare(self, rows: Iterable[Row] = ()) -> None:
+        """Make what is missing of the folder, the file and its tables, and write `rows` in the same transaction.
 
+        Who watches would otherwise find empty tables first, and count rows of long ago as new ones that came later.
         Raises SettingsError: if ARK_BASE_PATH cannot be written.
         """
         try:
@@ -63,12 +64,12 @@ class DemoDatabase:
             # `executescript` would commit before it begins.
             for statement in SCHEMAS[self.path.name].split(";"):
                 connection.execute(statement)
+            _insert(connection, rows)
 
     def write(self, rows: Iterable[Row]) -> None:
         """Write `rows`, in their order, in one transaction."""
         with transaction(self.path) as connection:
-            for statement, group in groupby(rows, attrgetter("statement")):
-                connection.executemany(statement, (row.values for row in group))
+            _insert(connection, rows)
 
     def remove(self) -> int:
         """Remove the rows that seed made, and the file if it made that too and no row is left.
@@ -117,6 +118,11 @@ def transaction(path: Path, kind: str = "IMMEDIATE", *, mode: str = "rw") -> Ite
             connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise TargetFailed(str(path), error) from error
+
+
+def _insert(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    for statement, group in groupby(rows, attrgetter("statement")):
+        connection.executemany(statement, (row.values for row in group))
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:

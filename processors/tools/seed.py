@@ -11,7 +11,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from processors.runtime.output import print_line
@@ -100,9 +100,9 @@ class Demo:
         reasoning = self._traffic.past_reasoning(amount.sessions, now)
         code = self._traffic.past_code(amount.patterns, amount.executions, amount.files, now)
         for database, units in ((self._reasoning, reasoning), (self._ark, code)):
-            database.prepare()
+            database.prepare(chain.from_iterable(islice(units, _MAX_UNITS)))
             while some := list(islice(units, _MAX_UNITS)):
-                database.write(row for unit in some for row in unit)
+                database.write(chain.from_iterable(some))
         return Counter(heartbeats=len(PEERS), syncs=_SYNCS, **amount._asdict())
 
     async def go_on(self, rate: int, stop: asyncio.Event) -> Counter[str]:

@@ -351,7 +351,7 @@ async def test_a_name_of_an_answer_that_no_header_may_hold_is_not_sent_back(
         assert transport is not None
         assert isinstance(response, web.Response)
         assert isinstance(response.body, bytes)
-        transport.write(  # type: ignore[attr-defined]
+        transport.write(
             b'HTTP/1.1 200 OK\r\nConnection: close\r\nETag: "\x1b[31m"\r\nContent-Length: %d\r\n\r\n%b'
             % (len(response.body), response.body)
         )

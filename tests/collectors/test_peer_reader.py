@@ -291,7 +291,7 @@ async def test_what_the_server_told_nobody_is_found_at_the_next_check(
                     pipe.delete("peer:a")
                     await pipe.execute()
             elif how == "swapped":
-                await ark.execute_command("SWAPDB", 0, 1)
+                await ark.swapdb(0, 1)
             else:
                 await ark.flushall()
             assert await some(bus, PeerGone)

@@ -217,7 +217,7 @@ def test_kill_nine_of_up_leaves_no_process(tmp_path: Path) -> None:
     with running_stack(tmp_path) as (stack, _):
         stack.federation(lambda s: s["source"] == "live")
         pids = list(stack.processes())
-        assert len(pids) == 4
+        assert len(pids) == 5
         assert stack.up is not None
         stack.up.kill()
         stack.up.wait()
