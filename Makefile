@@ -20,8 +20,9 @@ help:
 up: $(VENV)/.installed
 	@exec $(BIN)/ark-pulse up
 
+# Two processes, each with a server of its own; the tests of one file stay together, they may share a running system.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

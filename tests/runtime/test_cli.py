@@ -258,7 +258,12 @@ def test_the_command_knows_every_topic() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_started_by_the_command_runs_until_sigterm(stage: str, server_url: str, tmp_path: Path) -> None:
     with _start(
-        "run", stage, ARK_BUS_URL=server_url, ARK_STATE_DIR=str(tmp_path), ARK_HTTP_PORT=str(free_port())
+        "run",
+        stage,
+        ARK_BUS_URL=server_url,
+        ARK_STATE_DIR=str(tmp_path),
+        ARK_HTTP_PORT=str(free_port()),
+        FEDERATION_PORT=str(free_port()),
     ) as process:
         assert process.stderr is not None
         line = eventually(process.stderr.readline)
