@@ -40,7 +40,9 @@ MAX_VALUE_BYTES: Final = 16 << 20
 _POLL_S: Final = 0.25
 # Least time between two looks: of a program that commits hundreds of times a second, several commits are read at once.
 _LOOK_S: Final = 0.01
-# When a write-ahead log that has come to rest is read again for the first time; each time later it is twice as long.
+# The first copy of the header, https://www.sqlite.org/walformat.html.
+_HEADER_BYTES: Final = 48
+# When a write-ahead log that has come to rest is looked at again for the first time; each time it is twice as long.
 _AGAIN_S: Final = 0.05
 _LOCKED_WAIT_S: Final = 0.01
 _LOCKED_TELL_S: Final = 1.0
@@ -111,6 +113,8 @@ class _Look(NamedTuple):
     # Size and time of the last change of the file and of its write-ahead log; None without a log.
     file: tuple[int, int]
     log: tuple[int, int] | None
+    # The header of the log's index, which changes with each commit as others see it; empty without one.
+    header: bytes = b""
 
 
 def _look(path: Path, named: Path) -> _Look:
@@ -118,11 +122,13 @@ def _look(path: Path, named: Path) -> _Look:
     found = named.stat()
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "is not a file")
-    log = None
+    log, header = None, b""
     with contextlib.suppress(FileNotFoundError):
         written = path.with_name(f"{path.name}-wal").stat()
         log = (written.st_size, written.st_mtime_ns)
-    return _Look(f"{found.st_dev}-{found.st_ino}", (found.st_size, found.st_mtime_ns), log)
+        with path.with_name(f"{path.name}-shm").open("rb", buffering=0) as shared:
+            header = shared.read(_HEADER_BYTES)
+    return _Look(f"{found.st_dev}-{found.st_ino}", (found.st_size, found.st_mtime_ns), log, header)
 
 
 class Database:
@@ -151,9 +157,9 @@ class Database:
         self._version: int | None = None
         self._looked_at = 0.0
         self._told = False
-        # A writer touches the log first, and lets others see the commit only then, which no file tells: had he to wait
-        # in between, what was read was too early. So what is at rest is read again (loop time, s), after longer and
-        # longer rests (s).
+        # A writer touches the log first, and lets others see the commit only then, which nobody is told: had he to wait
+        # in between, it is not there yet. So a log at rest is looked at again (loop time, s), after longer and longer
+        # rests (s).
         self._again_at = 0.0
         self._again_s = _AGAIN_S
         # Seconds of CPU of the reads of earlier connections.
@@ -238,10 +244,12 @@ class Database:
         told, self._told = self._told, False
         self._looked_at = asyncio.get_running_loop().time()
         rests = not told and look == before
-        if rests and self._connection is None and self._looked_at < self._again_at:
-            return False
         self._again_s = 2 * self._again_s if rests else _AGAIN_S
         self._again_at = self._looked_at + self._again_s
+        if self._connection is None and (
+            rests or (look.header and before is not None and look.header == before.header)
+        ):
+            return False
         known = self._version
         rows = await self.read("PRAGMA data_version")
         self._version = int(rows[0][0])

@@ -29,7 +29,7 @@ __all__ = ["Delivery", "ever_published", "until_bus_answers"]
 _RETRIED: Final = (*BUS_FAILURES, BusFull)
 _LEAST_S: Final = 0.05
 _MOST_S: Final = 2.0
-_CHECK_S: Final = 10.0
+_CHECK_S: Final = 5.0
 _STAND_BY_S: Final = 1.0
 
 _logger = get_logger("collectors")

@@ -17,7 +17,7 @@ from schemas import streams
 __all__ = ["LEASE_MS", "Lease"]
 
 LEASE_MS: Final = 15_000
-"""How long a collector that was killed keeps others standing by, ms; it renews its lease every ten seconds."""
+"""How long a collector that was killed keeps others standing by, ms; it renews its lease every five seconds."""
 
 _FREE_S: Final = 1.0
 

@@ -26,6 +26,7 @@ trusted  {base64_of(TWO)}  *
         ("a node with spaces", ONE, "verified"),
         ("*", ONE, "verified"),
     ],
+    ids=["one", "two", "other", "elsewhere", "anywhere", "spaces", "star"],
 )
 def test_a_key_may_claim_what_the_file_says_of_it(node_id: str, key: bytes, tier: str) -> None:
     assert parse_trusted_keys(FILE).highest(node_id, key) == tier
@@ -69,6 +70,7 @@ def test_a_node_gets_the_lower_of_what_it_claims_and_what_it_may(claim: str | No
         (f"core {base64_of(OTHER)} x", "line 2: the key is listed for x already"),
         ("\n" * MAX_LINES, "must have at most 10000 lines"),
     ],
+    ids=["no key", "no node", "tier", "not base64", "small order", "listed already", "too long"],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_its_line(line: str, clause: str) -> None:
     with pytest.raises(ValueError, match=f"^{clause}$"):
