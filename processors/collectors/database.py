@@ -126,8 +126,9 @@ def _look(path: Path, named: Path) -> _Look:
     with contextlib.suppress(FileNotFoundError):
         written = path.with_name(f"{path.name}-wal").stat()
         log = (written.st_size, written.st_mtime_ns)
-        with path.with_name(f"{path.name}-shm").open("rb", buffering=0) as shared:
-            header = shared.read(_HEADER_BYTES)
+    # Without it every sign of the log counts.
+    with contextlib.suppress(OSError), path.with_name(f"{path.name}-shm").open("rb", buffering=0) as shared:
+        header = shared.read(_HEADER_BYTES)
     return _Look(f"{found.st_dev}-{found.st_ino}", (found.st_size, found.st_mtime_ns), log, header)
 
 
