@@ -43,7 +43,7 @@ _LOOK_S: Final = 0.01
 # The first copy of the header, https://www.sqlite.org/walformat.html.
 _HEADER_BYTES: Final = 48
 # When a write-ahead log that has come to rest is looked at again for the first time; each time it is twice as long.
-_AGAIN_S: Final = 0.05
+_AGAIN_S: Final = 0.01
 _LOCKED_WAIT_S: Final = 0.01
 _LOCKED_TELL_S: Final = 1.0
 _STEPS: Final = 1_000
