@@ -48,7 +48,7 @@ class DemoDatabase:
             return {f"rows of {table}": _count_foreign(connection, table) for table in _tables(connection)}
 
     def prepare(self, rows: Iterable[Row] = ()) -> None:
-        """Make what is missing of the folder, the file and its tables, and write `rows` in the same transaction.
+        """Make what is missing of the folder, the file and its tables, and write `rows`, all at once.
 
         Who watches would otherwise find empty tables first, and count rows of long ago as new ones that came later.
         Raises SettingsError: if ARK_BASE_PATH cannot be written.
@@ -58,13 +58,19 @@ class DemoDatabase:
         except OSError as error:
             raise SettingsError("ARK_BASE_PATH", f"cannot be written: {error.strerror}") from error
         is_new = not self.path.exists()
-        with transaction(self.path, mode="rwc") as connection:
+        # A new file appears under its name when it is whole: an empty one would be watched at once.
+        made = self.path.with_name(f"{self.path.name}.new") if is_new else self.path
+        if is_new:
+            made.unlink(missing_ok=True)
+        with transaction(made, mode="rwc") as connection:
             if is_new:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             # `executescript` would commit before it begins.
             for statement in SCHEMAS[self.path.name].split(";"):
                 connection.execute(statement)
             _insert(connection, rows)
+        if is_new:
+            made.replace(self.path)
 
     def write(self, rows: Iterable[Row]) -> None:
         """Write `rows`, in their order, in one transaction."""
