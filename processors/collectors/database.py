@@ -116,6 +116,10 @@ class _Look(NamedTuple):
     # The header of the log's index, which changes with each commit as others see it; empty without one.
     header: bytes = b""
 
+    def is_early(self, before: "_Look | None") -> bool:
+        """Whether only the log was touched since, and no commit is to be seen yet; a file written over is read."""
+        return before is not None and bool(self.header) and (self.file, self.header) == (before.file, before.header)
+
 
 def _look(path: Path, named: Path) -> _Look:
     """What `named` leads to, with the log beside `path`. Raises OSError: if there is no such file."""
@@ -247,9 +251,7 @@ class Database:
         rests = not told and look == before
         self._again_s = 2 * self._again_s if rests else _AGAIN_S
         self._again_at = self._looked_at + self._again_s
-        if self._connection is None and (
-            rests or (look.header and before is not None and look.header == before.header)
-        ):
+        if self._connection is None and (rests or look.is_early(before)):
             return False
         known = self._version
         rows = await self.read("PRAGMA data_version")

@@ -81,6 +81,22 @@ async def test_a_commit_that_is_seen_later_than_its_last_trace_in_the_files_is_r
             await watch.close()
 
 
+async def test_a_file_that_is_written_over_beside_an_old_index_is_read(tmp_path: Path) -> None:
+    path, other = tmp_path / "some.db", tmp_path / "other.db"
+    with closing(make(other)) as connection:
+        connection.execute("INSERT INTO t VALUES (7, 'other')")
+    with closing(make(path, "wal")) as writer:
+        writer.execute("INSERT INTO t VALUES (1, 'a')")
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        async with opened(path) as database, asyncio.timeout(5):
+            while await database.changed():
+                pass
+            await database.wait(0)
+            path.write_bytes(other.read_bytes())
+            while not await database.changed():
+                await database.wait()
+
+
 async def test_what_is_not_committed_is_not_read(writer: sqlite3.Connection, tmp_path: Path) -> None:
     async with opened(tmp_path / "some.db") as database:
         await database.changed()
