@@ -44,6 +44,7 @@ __all__ = [
     "entry_fields",
     "is_newer",
     "reason_of",
+    "records_of",
 ]
 
 VERSION: Final = 1
@@ -193,6 +194,17 @@ def _clause(error: Exception) -> str:
     if isinstance(error, msgspec.DecodeError):
         return reason_of(error)
     return _TOO_DEEP if isinstance(error, RecursionError) else "body is not UTF-8"
+
+
+def records_of(body: bytes) -> list[bytes]:
+    """The records of an entry of `ark:{p}:feed`: those of an array, else the body itself, whatever it is.
+
+    An entry of an older release is a single record. Whether a record can be read is for its readers to say.
+    """
+    try:
+        return [bytes(record) for record in _raw_decoder.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [body]
 
 
 def _typed(kind: type[T]) -> Callable[[Fields], T]:

@@ -36,6 +36,7 @@ __all__ = [
     "SourceState",
     "SyncRates",
     "SyncRecord",
+    "Talker",
     "Tiers",
     "worst",
 ]
@@ -138,6 +139,8 @@ class FederationPartial(Struct, frozen=True, kw_only=True):
     sync_as_of: int | None
     # What a bound left out of the windows: peers, and pairs.
     overflow_total: int = 0
+    # The peers that sent most in the last five minutes: (id, bytes), largest first, at most ten.
+    talkers: tuple[tuple[str, int], ...] = ()
 
 
 Tiers: TypeAlias = dict[Tier, int]
@@ -217,6 +220,14 @@ class GroupState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     as_of: int | None = None
 
 
+class Talker(Struct, frozen=True, kw_only=True):
+    """A peer that sent much."""
+
+    id: str
+    # Sent in the last five minutes.
+    bytes: int
+
+
 class FederationSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whole current summary of the federation mesh: one entry of `ark:metrics:federation`.
 
@@ -256,6 +267,8 @@ class FederationSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     late_total: int | None = None
     future_total: int | None = None
     overflow_total: int | None = None
+    # The peers that sent most in the last five minutes, largest first, at most ten.
+    top_talkers: tuple[Talker, ...] | None = None
     # When the totals began.
     since: int | None = None
 

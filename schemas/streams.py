@@ -104,7 +104,7 @@ partials_key: Final = _of_partition("partials")
 """Stream: the partition's whole summary. Aggregators -> aggregators (merger). 16 entries or a little more."""
 
 feed_key: Final = _of_partition("feed")
-"""Stream: single events for the feeds. Aggregators -> aggregators (gatherer). ARK_RETENTION, 4 MiB."""
+"""Stream: records for the feeds, an array a commit. Aggregators -> aggregators (gatherer). ARK_RETENTION, 4 MiB."""
 
 dead_key: Final = _of_partition("dead")
 """Stream: rejected input with its reason. Aggregators -> aggregators (gatherer). 7 days, 1 MiB."""

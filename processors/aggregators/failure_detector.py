@@ -31,12 +31,14 @@ _WEIGHT: Final = 0.1
 _LEAST_DEVIATION: Final = 0.25
 # Standard normal quantiles z with P(Z > z) = 10^-phi, for each of LEVELS.
 _QUANTILES: Final = (1.2815515655, 3.0902323062, 5.6120012442)
-# The mean that gives the timeout where nothing is known.
+# Where nothing is known: the mean that gives the timeout, its deviation, and nothing is stretched.
 _UNKNOWN_MEAN_MS: Final = _UNKNOWN_TIMEOUT_MS / (1 + _LEAST_DEVIATION * _QUANTILES[-1])
+_UNKNOWN_SHAPE: Final = _UNKNOWN_MEAN_MS, _UNKNOWN_MEAN_MS * _LEAST_DEVIATION, 1.0
+_SQRT_2: Final = math.sqrt(2)
 _MOST_PHI: Final = 100.0
 
 
-class Intervals(Struct, array_like=True, frozen=True):
+class Intervals(Struct, array_like=True, frozen=True, gc=False):
     """What is known of the intervals between a peer's heartbeats."""
 
     # How many intervals were seen.
@@ -69,29 +71,38 @@ def timeout_ms(intervals: Intervals) -> float:
 
 
 def reached(intervals: Intervals, silence_ms: float) -> tuple[int, float]:
-    """How many of LEVELS so long a silence has reached, and the silence, ms, that reaches the next; inf if none does.
-
-    It is asked at every heartbeat, so it reckons everything once.
-    """
-    mean, deviation = _normal(intervals)
-    stretch = timeout_ms(intervals) / (mean + _QUANTILES[-1] * deviation)
-    for count, quantile in enumerate(_QUANTILES):
+    """How many of LEVELS so long a silence has reached, and the silence, ms, that reaches the next, or inf."""
+    mean, deviation, stretch = _shape(intervals)
+    level = 0
+    for quantile in _QUANTILES:
         silence_to_next = (mean + quantile * deviation) * stretch
         if silence_ms < silence_to_next:
-            return count, silence_to_next
-    return len(_QUANTILES), math.inf
+            return level, silence_to_next
+        level += 1
+    return level, math.inf
 
 
 def suspicion(intervals: Intervals, silence_ms: float) -> float:
     """Phi after so long a silence, 0 to 100; OFFLINE_PHI exactly at the timeout, also where floor or ceiling set it."""
-    mean, deviation = _normal(intervals)
-    stretched = silence_ms * (mean + _QUANTILES[-1] * deviation) / timeout_ms(intervals)
-    tail = 0.5 * math.erfc((stretched - mean) / (deviation * math.sqrt(2)))
+    mean, deviation, stretch = _shape(intervals)
+    tail = 0.5 * math.erfc((silence_ms / stretch - mean) / (deviation * _SQRT_2))
     return min(-math.log10(tail), _MOST_PHI) + 0.0 if tail > 0 else _MOST_PHI
 
 
-def _normal(intervals: Intervals) -> tuple[float, float]:
-    """Mean and standard deviation to reckon with."""
+def _shape(intervals: Intervals) -> tuple[float, float, float]:
+    """Mean and standard deviation to reckon with, and by how much floor or ceiling stretches the time.
+
+    It is asked at every heartbeat.
+    """
     if intervals.count < _LEAST_INTERVALS:
-        return _UNKNOWN_MEAN_MS, _UNKNOWN_MEAN_MS * _LEAST_DEVIATION
+        return _UNKNOWN_SHAPE
+    mean, deviation = _normal(intervals)
+    natural = mean + _QUANTILES[-1] * deviation
+    if _FLOOR_MS <= natural <= _CEILING_MS:
+        return mean, deviation, 1.0
+    return mean, deviation, (_FLOOR_MS if natural < _FLOOR_MS else _CEILING_MS) / natural
+
+
+def _normal(intervals: Intervals) -> tuple[float, float]:
+    """Mean and standard deviation of intervals that are known."""
     return intervals.mean_ms, max(math.sqrt(intervals.variance), intervals.mean_ms * _LEAST_DEVIATION)

@@ -6,11 +6,14 @@ from typing import Final, cast
 from processors.aggregators.merged import APPEND_INTERVAL_S, CHECK_S, MergedWriter
 from processors.aggregators.ownership import Grant
 from processors.runtime.bus import Bus, Entry
+from schemas.codec import records_of
 from schemas.positions import entry_id
 
 __all__ = ["Gatherer"]
 
 _AT_ONCE: Final = 500
+# Entries of a partition that are read at once: each may hold a thousand records.
+_ENTRIES: Final = 4
 _FROM: Final = b"from:"
 
 
@@ -27,6 +30,10 @@ class Gatherer(MergedWriter):
         super().__init__(bus, stream, kind, retention_ms, most)
         # Stream to gather from -> partition.
         self._sources = sources
+        # What was read since it was appended last: bodies, how many entries, and up to which id of each partition.
+        self._bodies: list[bytes] = []
+        self._count = 0
+        self._read: dict[str, str] = {}
 
     async def write(self, grant: Grant) -> None:
         """Gather until cancelled. Raises Fenced, redis-py's errors."""
@@ -35,32 +42,36 @@ class Gatherer(MergedWriter):
             key: meta.get(_FROM + partition.encode(), b"0-0").decode() for key, partition in self._sources.items()
         }
         loop = asyncio.get_running_loop()
-        # Partition -> id up to which it was read since that was noted last, and how many entries that were.
-        read: dict[str, str] = {}
-        count = 0
         check_at = loop.time()
         while True:
             if loop.time() >= check_at:
                 positions |= await self.begun_anew(positions)
                 check_at = loop.time() + CHECK_S
-            # All streams together may give as many times more: each append is bounded below.
-            found = await self._reader.read(positions, count=_AT_ONCE // len(self._sources) + 1)
+            found = await self._reader.read(positions, count=_ENTRIES)
             began = loop.time()
             positions |= {key: entries[-1][0].decode() for key, entries in found.items()}
-            read |= {self._sources[key]: positions[key] for key in found}
-            count += sum(map(len, found.values()))
-            bodies = self._bodies(found)
-            # What was passed over need not be noted each time: the next writer would pass over it again.
-            if bodies or count >= _AT_ONCE:
-                grant = await self.append(grant, bodies, read)
-                read, count = {}, 0
+            grant = await self._gather(grant, found)
             spare = began + APPEND_INTERVAL_S - loop.time()
             if spare > 0:
                 await asyncio.sleep(spare)
 
-    def _bodies(self, found: dict[str, list[Entry]]) -> list[bytes]:
+    async def _gather(self, grant: Grant, found: dict[str, list[Entry]]) -> Grant:
+        """Append what was found, in pieces. Raises as `append`."""
         kind = self._kind.encode()
-        entries = [entry for partition in found.values() for entry in partition]
-        entries.sort(key=lambda entry: entry_id(entry[0]))
-        # A foreign entry may have no body to pass on.
-        return [fields[b"d"] for _, fields in entries if fields.get(b"t") == kind and b"d" in fields]
+        entries = [(self._sources[key], *entry) for key, each in found.items() for entry in each]
+        entries.sort(key=lambda entry: entry_id(entry[1]))
+        for partition, text, fields in entries:
+            self._read[partition] = text.decode()
+            self._count += 1
+            # A foreign entry may have no body to pass on.
+            if fields.get(b"t") == kind and b"d" in fields:
+                self._bodies += records_of(fields[b"d"])
+            if len(self._bodies) >= _AT_ONCE:
+                grant = await self._append_read(grant)
+        # What was passed over need not be noted each time: the next writer would pass over it again.
+        return await self._append_read(grant) if self._bodies or self._count >= _AT_ONCE else grant
+
+    async def _append_read(self, grant: Grant) -> Grant:
+        grant = await self.append(grant, self._bodies, self._read)
+        self._bodies, self._count, self._read = [], 0, {}
+        return grant

@@ -73,7 +73,9 @@ class _Node(Struct, array_like=True, omit_defaults=True):
         """Count `counted` in the window of the rates, or as late."""
         self.late += ts <= arrived - RATE_WINDOW_MS
         if not is_over(ts // 1000, 1000, RATE_WINDOW_MS, now):
-            SecondSums(2, self.seconds).add(ts, counted)
+            row = SecondSums(2, self.seconds).row(ts)
+            row[0] += counted[0]
+            row[1] += counted[1]
 
     def expire(self, now: int) -> None:
         """Let the seconds that are over leave the rates."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from processors.aggregators.merge import Heard, Partials, group_state, half_origin, head, newest_of, world_of
 from processors.aggregators.statistics import quantile
+from processors.aggregators.talkers import top_of
 from processors.aggregators.windows import PAIR_WINDOW_MS, RATE_WINDOW_MS, is_over
-from schemas.metrics import RATE_WINDOW_S, SOURCE_TIMEOUT_MS, FederationPartial, FederationSummary
+from schemas.metrics import RATE_WINDOW_S, SOURCE_TIMEOUT_MS, FederationPartial, FederationSummary, Talker
 
 __all__ = ["merge_federation", "next_deadline"]
 
@@ -73,6 +74,7 @@ def _sync(parts: Sequence[FederationPartial], now: int) -> dict[str, Any]:
                 succeeded += part.rates.succeeded[index]
             if not is_over(second, 1000, PAIR_WINDOW_MS, now):
                 pairs += part.rates.pairs[index]
+    talkers = (talker for part in parts for talker in part.talkers)
     return {
         "active_syncs": pairs,
         "sync_rate": syncs / RATE_WINDOW_S,
@@ -83,6 +85,7 @@ def _sync(parts: Sequence[FederationPartial], now: int) -> dict[str, Any]:
         "sync_failures_total": sum(part.sync_failures_total for part in parts),
         "late_total": sum(part.late_total for part in parts),
         "overflow_total": sum(part.overflow_total for part in parts),
+        "top_talkers": tuple(Talker(id=peer_id, bytes=sent) for peer_id, sent in top_of(talkers)),
     }
 
 

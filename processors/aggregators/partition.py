@@ -4,14 +4,14 @@ State is a function of the entries alone, whatever the time at which they are fo
 functions of the state and `now`. Internal time only moves forward.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from processors.aggregators.memory import MemoryLedger
+from processors.aggregators.memory import MemoryEvent, MemoryLedger
 from processors.aggregators.peers import Roster
 from processors.aggregators.sync import SyncLedger, SyncTotals
 from processors.aggregators.watch import Watch
@@ -30,9 +30,8 @@ from schemas.events import (
     Rejected,
     SyncIn,
     SyncOut,
-    subject,
 )
-from schemas.metrics import DeadLetter, FederationPartial, Origin, Partial, SyncRecord
+from schemas.metrics import DeadLetter, FederationPartial, MemoryRecord, Origin, Partial, SyncRecord
 from schemas.positions import entry_id
 from schemas.streams import SIMULATED, partition_of
 
@@ -49,7 +48,9 @@ _WORD_MS: Final = 1_000
 # forgotten for it. The seconds of the rates may all be over at once.
 _ROOM_FOR_BATCH: Final = 2 * MAX_BATCH_EVENTS + 70
 _MAX_PARKED_FIELDS: Final = 32
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""Of the state. 2 keeps the bytes that a peer sent in its window; a state of format 1 is read, and becomes 2."""
+
 _TOTALS: Final = "totals"
 
 
@@ -78,7 +79,7 @@ class Commit:
     # Body of the entry of `ark:{p}:changes`; None if the roster is as it was.
     changes: bytes | None = None
     partial: bytes = b""
-    # Entries of `ark:{p}:feed`: type ("sync" or "memory") and body.
+    # Entries of `ark:{p}:feed`: type ("sync" or "memory"), and body: a JSON array of records.
     feed: list[tuple[str, bytes]] = field(default_factory=list)
     dead: list[bytes] = field(default_factory=list)
     # Entries of a newer schema version, as they came.
@@ -112,7 +113,8 @@ class Partition:
         # When the newest fact about a peer arrived, ms: then somebody was there to hear.
         self._heard_at = 0
         # What the next commit tells besides state and roster.
-        self._feed: list[tuple[str, bytes]] = []
+        self._syncs: list[SyncRecord] = []
+        self._sessions: list[MemoryRecord] = []
         self._dead: list[bytes] = []
         self._parked: list[Mapping[bytes, bytes]] = []
         self._unparked: list[str] = []
@@ -158,7 +160,7 @@ class Partition:
 
     def has_room(self) -> bool:
         """Whether one more entry is sure to fit into the commit; if not, commit first."""
-        told = len(self._feed) + len(self._dead) + len(self._parked) + len(self._unparked)
+        told = len(self._syncs) + len(self._sessions) + len(self._dead) + len(self._parked) + len(self._unparked)
         return self._dirty() + _ROOM_FOR_BATCH <= MAX_DIRTY and told + MAX_BATCH_EVENTS <= MAX_DIRTY
 
     def _dirty(self) -> int:
@@ -195,52 +197,62 @@ class Partition:
         except MalformedEntry as error:
             self._reject(arrived, "aggregator", error.reason, fields.get(b"d", b""))
             return
+        latest = arrived + _MAX_FUTURE_MS
         for event in batch.events:
-            self._fold_event(event, arrived)
+            ts = event.ts
+            if ts > latest:
+                ts = arrived
+                self._totals.future += 1
+            _FOLDS[type(event)](self, event, ts, arrived)
         for reason, raw in batch.rejected:
             self._reject(arrived, "aggregator", reason, raw)
 
-    def _fold_event(self, event: Event, arrived: int) -> None:
-        ts = event.ts
-        if ts > arrived + _MAX_FUTURE_MS:
-            ts = arrived
-            self._totals.future += 1
-        home = self._home_of(event)
-        if home != self.name:
-            # Counted here it would make a second peer, or a second node, of the same id.
-            self._reject(ts, "aggregator", f"belongs into partition {home}", codec.encode(event))
-            return
-        match event:
-            case Heartbeat():
-                self._heard_at = max(arrived, self._heard_at)
-                self._totals.heartbeats += self._roster.hear(event, ts, arrived)
-                self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
-            case PeerGone():
-                self._totals.peers_as_of = max(ts, self._totals.peers_as_of or 0)
-                self._heard_at = max(arrived, self._heard_at)
-                self._roster.lose(event, ts, arrived)
-            case SyncOut():
-                self._ledger.send(event, ts, arrived, self._now)
-                self._roster.share(event.sender, event.bytes, arrived)
-                self._feed.append(("sync", codec.encode(self._record(event, ts))))
-            case SyncIn():
-                self._ledger.take_part(event.peer, ts, self._now, ok=event.ok)
-            case NodeSeen() | ReasoningSession() | ReasoningStage() | CodeState():
-                record = self._memory.fold(event, ts, arrived, self._now)
-                if record is not None:
-                    self._feed.append(("memory", codec.encode(record)))
-            case Rejected():
-                self._reject(
-                    ts, event.collector, event.reason, event.excerpt.encode("utf-8", "replace"), whole=event.whole
-                )
+    def _hear(self, event: Heartbeat, ts: int, arrived: int) -> None:
+        if event.peer in self._roster.peers or self._is_home(event.peer, event, ts):
+            self._note_peers(ts, arrived)
+            self._totals.heartbeats += self._roster.hear(event, ts, arrived)
 
-    def _home_of(self, event: Event) -> str:
-        """The partition that an event belongs into; rejected input is at home anywhere."""
-        if self.name == SIMULATED or isinstance(event, Rejected):
-            return self.name
-        key = subject(event)
-        # Who is known here is at home here: asked for every event, the hash would be a tenth of all work.
-        return self.name if key in self._roster.peers else partition_of(key, self._count)
+    def _lose(self, event: PeerGone, ts: int, arrived: int) -> None:
+        if event.peer in self._roster.peers or self._is_home(event.peer, event, ts):
+            self._note_peers(ts, arrived)
+            self._roster.lose(event, ts, arrived)
+
+    def _note_peers(self, ts: int, arrived: int) -> None:
+        self._heard_at = max(self._heard_at, arrived)
+        totals = self._totals
+        if totals.peers_as_of is None or ts > totals.peers_as_of:
+            totals.peers_as_of = ts
+
+    def _send(self, event: SyncOut, ts: int, arrived: int) -> None:
+        if event.sender in self._roster.peers or self._is_home(event.sender, event, ts):
+            self._ledger.send(event, ts, arrived, self._now)
+            self._roster.share(event.sender, event.bytes, arrived)
+            self._syncs.append(self._record(event, ts))
+
+    def _take_part(self, event: SyncIn, ts: int, _: int) -> None:
+        if event.peer in self._roster.peers or self._is_home(event.peer, event, ts):
+            self._ledger.take_part(event.peer, ts, self._now, ok=event.ok)
+
+    def _remember(self, event: MemoryEvent, ts: int, arrived: int) -> None:
+        if self._is_home(event.node, event, ts):
+            record = self._memory.fold(event, ts, arrived, self._now)
+            if record is not None:
+                self._sessions.append(record)
+
+    def _pass_on(self, event: Rejected, ts: int, _: int) -> None:
+        excerpt = event.excerpt.encode("utf-8", "replace")
+        self._reject(ts, event.collector, event.reason, excerpt, whole=event.whole)
+
+    def _is_home(self, key: str, event: Event, ts: int) -> bool:
+        """Whether a key belongs into this partition; if not, its event is rejected.
+
+        Counted here it would make a second peer, or a second node, of the same id. Who is known here is at home here:
+        asked for every event, the hash would be a tenth of all work.
+        """
+        home = self.name if self.name == SIMULATED else partition_of(key, self._count)
+        if home != self.name:
+            self._reject(ts, "aggregator", f"belongs into partition {home}", codec.encode(event))
+        return home == self.name
 
     def _record(self, event: SyncOut, ts: int) -> SyncRecord:
         return SyncRecord(
@@ -319,27 +331,32 @@ class Partition:
         self._advance(now)
         self._ledger.expire_rates(self._now)
         self.needs_commit()
-        commit = Commit(self._position, feed=self._feed, dead=self._dead, parked=self._parked, unparked=self._unparked)
-        self._feed, self._dead, self._parked, self._unparked = [], [], [], []
+        commit = Commit(self._position, dead=self._dead, parked=self._parked, unparked=self._unparked)
+        self._dead, self._parked, self._unparked = [], [], []
+        self._collect_feeds(commit)
         self._collect_roster(commit)
         self._collect_ledger(commit)
         for node_id in self._memory.changed:
             commit.state[f"node:{node_id}"] = self._memory.encode_state(node_id, self._now)
         self._memory.changed.clear()
-        self._totals.sync = self._ledger.totals
+        self._totals.format, self._totals.sync = _FORMAT, self._ledger.totals
         commit.state[_TOTALS] = codec.encode(self._totals)
         commit.partial = codec.encode(self._partial(epoch, n))
         self._moved = False
         return commit
 
+    def _collect_feeds(self, commit: Commit) -> None:
+        feeds: tuple[tuple[str, list[Any]], ...] = ("sync", self._syncs), ("memory", self._sessions)
+        commit.feed = [(kind, codec.encode(records)) for kind, records in feeds if records]
+        self._syncs, self._sessions = [], []
+
     def _collect_roster(self, commit: Commit) -> None:
-        roster = self._roster
-        rows = {peer_id: roster.row(peer_id, self._known_until()) for peer_id in roster.changed_rows}
-        commit.roster = {peer_id: codec.encode(row) for peer_id, row in rows.items()}
-        for peer_id in roster.left:
-            commit.roster[peer_id] = None
+        roster, known_until = self._roster, self._known_until()
+        rows = {peer_id: codec.encode(roster.row(peer_id, known_until)) for peer_id in roster.changed_rows}
+        gone = dict.fromkeys(roster.left)
+        commit.roster = {**rows, **gone}
         if commit.roster:
-            commit.changes = codec.encode({**rows, **dict.fromkeys(roster.left)})
+            commit.changes = codec.encode({**{peer_id: Raw(row) for peer_id, row in rows.items()}, **gone})
         for peer_id in roster.changed_state:
             known = peer_id in roster.peers
             commit.state[f"peer:{peer_id}"] = roster.encode_state(peer_id) if known else None
@@ -381,9 +398,24 @@ class Partition:
                 late_total=ledger.totals.late,
                 future_total=self._totals.future,
                 overflow_total=ledger.totals.overflow,
+                talkers=ledger.top_talkers(),
                 peers_as_of=self._totals.peers_as_of,
                 sync_as_of=ledger.totals.as_of,
             ),
             memory=memory,
             nodes=nodes,
         )
+
+
+_FOLDS: Final[dict[type, Callable[[Partition, Any, int, int], None]]] = {
+    Heartbeat: Partition._hear,
+    PeerGone: Partition._lose,
+    SyncOut: Partition._send,
+    SyncIn: Partition._take_part,
+    NodeSeen: Partition._remember,
+    ReasoningSession: Partition._remember,
+    ReasoningStage: Partition._remember,
+    CodeState: Partition._remember,
+    Rejected: Partition._pass_on,
+}
+"""What becomes of an event: of the partition, the event, its time, and when it arrived (ms)."""

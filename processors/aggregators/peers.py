@@ -5,7 +5,7 @@ the status that was last published is kept beside them, so that a successor know
 """
 
 import math
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -30,7 +30,13 @@ _LEAVES_AFTER_MS: Final = 3_600_000
 _PERMANENT_LEAVES_AFTER_MS: Final = 24 * 3_600_000
 
 
-class Peer(Struct, array_like=True, omit_defaults=True):
+_Share: TypeAlias = tuple[int, int | None]
+"""Of one peer in the sums: 1 if it is online, and then its latency, us."""
+
+_OUT: Final[_Share] = 0, None
+
+
+class Peer(Struct, array_like=True, omit_defaults=True, gc=False):
     """What is known of one peer; the value of its field in `ark:{p}:state`. New fields go to the end."""
 
     # When its last heartbeat was observed, ms.
@@ -104,8 +110,8 @@ class Roster:
         # How many are online or syncing, and the latencies of those.
         self.online = 0
         self.latencies = LatencySketch()
-        # What the sums hold, status and latency, of the peers of which something was heard since they were settled.
-        self._unsettled: dict[str, tuple[str, int | None]] = {}
+        # What the sums hold of the peers of which something was heard since they were settled.
+        self._unsettled: dict[str, _Share] = {}
         # Ids whose row differs from the published one, whose state differs from the committed one, and who left.
         self.changed_rows: set[str] = set()
         self.changed_state: set[str] = set()
@@ -119,7 +125,7 @@ class Roster:
         if peer_id in self.peers:
             return
         peer = self.peers[peer_id] = _decode(encoded)
-        self._count(peer.status, peer.latency_us, 1)
+        self._count(_OUT, self._sums_of(peer))
         # It is looked at as soon as time may act: its status may be of long ago.
         self._deadlines.set(peer_id, 0)
 
@@ -133,10 +139,10 @@ class Roster:
         An owner that catches up folds entries long after their arrival: it has to see what one on time had seen.
         """
         peer = self.peers.get(peer_id)
-        if peer is not None and arrived >= peer.leaves_at():
-            self._remove(peer_id)
-            return None
-        return peer
+        if peer is None or arrived - peer.last_heartbeat < _LEAVES_AFTER_MS or arrived < peer.leaves_at():
+            return peer
+        self._remove(peer_id)
+        return None
 
     def hear(self, event: Heartbeat, ts: int, arrived: int) -> bool:
         """A heartbeat, observed at `ts`. Returns whether it counts.
@@ -148,7 +154,7 @@ class Roster:
         tell when it was written. Facts of one collector come in order, so it counts, and only its time does not.
         """
         peer = self._known(event.peer, arrived)
-        if peer is not None and _is_told(peer, event, ts):
+        if peer is not None and peer.learnt_from != event.learnt_from and _is_told(peer, event, ts):
             return False
         if peer is None:
             peer = self.peers[event.peer] = Peer(last_heartbeat=ts)
@@ -156,7 +162,8 @@ class Roster:
             self.changed_weights.add(event.peer)
         elif ts > peer.last_heartbeat:
             peer.intervals = detector.observe(peer.intervals, ts - peer.last_heartbeat)
-        self._unsettle(event.peer, peer)
+        if event.peer not in self._unsettled:
+            self._unsettle(event.peer, peer)
         if event.tier != peer.tier:
             self.changed_weights.add(event.peer)
         self._take(peer, event, ts)
@@ -166,7 +173,8 @@ class Roster:
     def _take(peer: Peer, event: Heartbeat, ts: int) -> None:
         peer.last_heartbeat = max(peer.last_heartbeat, ts)
         peer.hostname, peer.tier, peer.says = event.hostname, event.tier, event.status
-        peer.latency_us = None if event.latency_ms is None else round(event.latency_ms * 1000)
+        latency_ms = event.latency_ms
+        peer.latency_us = None if latency_ms is None else round(latency_ms * 1000)
         peer.learnt_from, peer.expires, peer.gone = event.learnt_from, event.expires, False
 
     def lose(self, event: PeerGone, ts: int, arrived: int) -> None:
@@ -177,7 +185,8 @@ class Roster:
         peer = self._known(event.peer, arrived)
         if peer is None or ts < peer.last_heartbeat or peer.gone or _place(event) != _place(peer):
             return
-        self._unsettle(event.peer, peer)
+        if event.peer not in self._unsettled:
+            self._unsettle(event.peer, peer)
         peer.gone = True
 
     def share(self, peer_id: str, sent_bytes: int, arrived: int) -> None:
@@ -190,10 +199,9 @@ class Roster:
 
     def _unsettle(self, peer_id: str, peer: Peer) -> None:
         """Remember what the sums hold of a peer that is about to change."""
-        if peer_id not in self._unsettled:
-            self._unsettled[peer_id] = peer.status, peer.latency_us
-            self.changed_state.add(peer_id)
-            self.changed_rows.add(peer_id)
+        self._unsettled[peer_id] = self._sums_of(peer)
+        self.changed_state.add(peer_id)
+        self.changed_rows.add(peer_id)
 
     def settle(self, now: int) -> None:
         """Take note of what was heard, as it is at `now`."""
@@ -210,12 +218,12 @@ class Roster:
             if now >= peer.leaves_at():
                 self._remove(peer_id)
                 continue
-            before = peer.status, peer.level
+            status, level, counted = peer.status, peer.level, self._sums_of(peer)
             deadline = self._settle(peer, now)
-            if before == (peer.status, peer.level):
+            if (status, level) == (peer.status, peer.level):
                 self._deadlines.set(peer_id, deadline)
             else:
-                self._publish(peer_id, peer, (before[0], peer.latency_us), now)
+                self._publish(peer_id, peer, counted, now)
 
     def next_deadline(self) -> int | None:
         """When time alone changes something next, ms; None if nothing is known."""
@@ -237,28 +245,29 @@ class Roster:
             latency_ms=None if peer.latency_us is None else peer.latency_us / 1000,
         )
 
-    def _publish(self, peer_id: str, peer: Peer, before: tuple[str, int | None], now: int) -> None:
-        """Settle a peer at `now` and have its row written. `before`: status and latency that the sums hold of it."""
+    def _publish(self, peer_id: str, peer: Peer, before: _Share, now: int) -> None:
+        """Settle a peer at `now` and have its row written. `before`: what the sums hold of it."""
         self._deadlines.set(peer_id, self._settle(peer, now))
-        if before != (peer.status, peer.latency_us):
-            self._count(*before, -1)
-            self._count(peer.status, peer.latency_us, 1)
+        self._count(before, self._sums_of(peer))
         self.changed_state.add(peer_id)
         self.changed_rows.add(peer_id)
 
     def _settle(self, peer: Peer, now: int) -> int:
         return peer.settle(self._watch.silence_ms(peer.last_heartbeat, now), now)
 
-    def _count(self, status: str, latency_us: int | None, by: int) -> None:
-        if status == "offline":
-            return
-        self.online += by
-        if latency_us is not None:
-            (self.latencies.add if by > 0 else self.latencies.remove)(latency_us)
+    @staticmethod
+    def _sums_of(peer: Peer) -> _Share:
+        return _OUT if peer.status == "offline" else (1, peer.latency_us)
+
+    def _count(self, before: _Share, after: _Share) -> None:
+        """Put the share of a peer in the sums in the place of what they hold of it."""
+        if before != after:
+            self.online += after[0] - before[0]
+            self.latencies.replace(before[1], after[1])
 
     def _remove(self, peer_id: str) -> None:
         peer = self.peers.pop(peer_id)
-        self._count(*self._unsettled.pop(peer_id, (peer.status, peer.latency_us)), -1)
+        self._count(self._unsettled.pop(peer_id, self._sums_of(peer)), _OUT)
         self._deadlines.discard(peer_id)
         self.changed_state.add(peer_id)
         self.changed_rows.discard(peer_id)

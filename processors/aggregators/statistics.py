@@ -30,28 +30,34 @@ class LatencySketch:
         self.sum_us = 0
         self.count = 0
 
-    def add(self, latency_us: int) -> None:
-        """Count one more value, microseconds, not negative."""
-        self._change(latency_us, 1)
+    def replace(self, before_us: int | None, after_us: int | None) -> None:
+        """Take back a value that was added before, and add another, microseconds, not negative; None is no value."""
+        before = None if before_us is None else _bin_of(before_us)
+        after = None if after_us is None else _bin_of(after_us)
+        self.sum_us += (after_us or 0) - (before_us or 0)
+        if before == after:
+            return
+        if before is not None:
+            self._change(before, -1)
+        if after is not None:
+            self._change(after, 1)
 
-    def remove(self, latency_us: int) -> None:
-        """Take back a value that was added before."""
-        self._change(latency_us, -1)
-
-    def _change(self, latency_us: int, by: int) -> None:
-        index = math.ceil(math.log(latency_us) / _LOG_GAMMA) if latency_us > 0 else _ZERO_BIN
+    def _change(self, index: int, by: int) -> None:
         count = self.bins.get(index, 0) + by
         assert count >= 0, "only what was added is taken back"
         if count:
             self.bins[index] = count
         else:
             del self.bins[index]
-        self.sum_us += by * latency_us
         self.count += by
 
     def snapshot(self) -> tuple[tuple[int, int], ...]:
         """The bins in order, as pairs (bin, count)."""
         return tuple(sorted(self.bins.items()))
+
+
+def _bin_of(latency_us: int) -> int:
+    return math.ceil(math.log(latency_us) / _LOG_GAMMA) if latency_us > 0 else _ZERO_BIN
 
 
 def quantile(sketches: Iterable[Iterable[tuple[int, int]]], share: float) -> float | None:

@@ -10,13 +10,14 @@ import msgspec
 from msgspec import Struct
 
 from processors.aggregators.deadlines import Deadlines
+from processors.aggregators.talkers import TopTalkers
 from processors.aggregators.windows import (
     BUCKET_MS,
     PAIR_WINDOW_MS,
     RATE_WINDOW_MS,
     RATIO_WINDOW_MS,
-    RatioWindow,
     SecondSums,
+    SyncWindow,
     is_over,
 )
 from schemas.events import SyncOut
@@ -29,6 +30,9 @@ MAX_WINDOWS: Final = 50_000
 
 MAX_PAIRS: Final = 500
 """Most targets of one peer that count as active at once; further ones count in totals and rates only."""
+
+
+_WIDTH: Final = 4
 
 
 class SyncTotals(Struct, array_like=True):
@@ -45,8 +49,12 @@ class SyncTotals(Struct, array_like=True):
 
 
 class _Stored(Struct, array_like=True):
-    ratio: list[int]
+    """A peer's field of `ark:{p}:state`. New fields go to the end."""
+
+    buckets: list[int]
     pairs: dict[str, int]
+    # Numbers of one bucket: format 1 did not keep the bytes sent.
+    width: int = 3
 
 
 _encode = msgspec.json.Encoder().encode
@@ -56,19 +64,26 @@ _decode = msgspec.json.Decoder(_Stored).decode
 class _Window:
     """One peer's part in syncs."""
 
-    __slots__ = ("pairs", "ratio")
+    __slots__ = ("pairs", "syncs")
 
-    def __init__(self, ratio: RatioWindow, pairs: dict[str, int]) -> None:
-        self.ratio = ratio
+    def __init__(self, syncs: SyncWindow, pairs: dict[str, int]) -> None:
+        self.syncs = syncs
         # Newest sync, ms, to each target of the last ten seconds.
         self.pairs = pairs
 
     def next_deadline(self) -> int | None:
         moments = [_pair_deadline(ts) for ts in self.pairs.values()]
-        ratio = self.ratio.next_deadline()
-        if ratio is not None:
-            moments.append(ratio)
+        oldest = self.syncs.next_deadline()
+        if oldest is not None:
+            moments.append(oldest)
         return min(moments, default=None)
+
+
+def _buckets_of(stored: _Stored) -> list[int]:
+    """The buckets as they are now, of a window that another format may have written."""
+    if stored.width == _WIDTH:
+        return stored.buckets
+    return [number for place in range(0, len(stored.buckets), 3) for number in (*stored.buckets[place : place + 3], 0)]
 
 
 def _pair_over(ts: int, now: int) -> bool:
@@ -96,69 +111,80 @@ class SyncLedger:
         # Active pairs by the second of their newest sync.
         self._pairs: dict[int, int] = {}
         self._deadlines = Deadlines()
+        self._talkers = TopTalkers()
 
     def restore_window(self, peer_id: str, encoded: bytes) -> None:
         """Take back a peer's window, once. Raises msgspec.DecodeError: if it is not one of ours."""
         if peer_id in self._windows:
             return
         stored = _decode(encoded)
-        self._windows[peer_id] = window = _Window(RatioWindow(stored.ratio), stored.pairs)
+        self._windows[peer_id] = window = _Window(SyncWindow(_buckets_of(stored)), stored.pairs)
         for ts in stored.pairs.values():
             self._count_pair(ts, 1)
+        self._talkers.note(peer_id, window.syncs.sent)
         self._arm(peer_id, window)
 
     def encode_window(self, peer_id: str) -> bytes | None:
         """A peer's field of `ark:{p}:state`; None if nothing of it is left."""
         window = self._windows.get(peer_id)
-        return None if window is None else _encode(_Stored(window.ratio.snapshot(), window.pairs))
+        return None if window is None else _encode(_Stored(window.syncs.snapshot(), window.pairs, _WIDTH))
 
     def send(self, event: SyncOut, ts: int, arrived: int, now: int) -> None:
         """A sync that one of our peers sent at `ts`, and that arrived on the bus at `arrived`."""
-        totals = self.totals
+        totals, sent, ok = self.totals, event.bytes, event.ok
         totals.syncs += 1
-        totals.bytes += event.bytes
-        totals.failures += event.ok is False
-        totals.late += ts <= arrived - RATIO_WINDOW_MS
-        totals.as_of = max(ts, totals.as_of or 0)
+        totals.bytes += sent
+        if ok is False:
+            totals.failures += 1
+        if ts <= arrived - RATIO_WINDOW_MS:
+            totals.late += 1
+        if totals.as_of is None or ts > totals.as_of:
+            totals.as_of = ts
         if not is_over(ts // 1000, 1000, RATE_WINDOW_MS, now):
-            finished, succeeded = event.ok is not None, event.ok is True
-            self.changed_seconds.add(self.rates.add(ts, (1, event.bytes, finished, succeeded)))
+            row = self.rates.row(ts)
+            row[0] += 1
+            row[1] += sent
+            row[2] += ok is not None
+            row[3] += ok is True
+            self.changed_seconds.add(ts // 1000)
         # A sender's clock that is ahead would otherwise keep its pairs in the future, and out of the window, for ever.
         happened = min(ts, arrived)
         if not _pair_over(happened, now):
             self._activate(event.sender, event.target, happened)
-        self.take_part(event.sender, ts, now, ok=event.ok)
+        self.take_part(event.sender, ts, now, ok=ok, sent_bytes=sent)
 
-    def take_part(self, peer_id: str, ts: int, now: int, *, ok: bool | None) -> None:
+    def take_part(self, peer_id: str, ts: int, now: int, *, ok: bool | None, sent_bytes: int = 0) -> None:
         """A peer took part in a sync of the time `ts`; one that is still under way has no outcome to count."""
-        if ok is None or is_over(ts // BUCKET_MS, BUCKET_MS, RATIO_WINDOW_MS, now):
+        if (ok is None and not sent_bytes) or is_over(ts // BUCKET_MS, BUCKET_MS, RATIO_WINDOW_MS, now):
             return
         window = self._window(peer_id)
         if window is None:
             return
-        window.ratio.add(ts, succeeded=ok)
+        if window.syncs.add(ts, ok is not None, ok is True, sent_bytes):
+            self._arm(peer_id, window)
+        if sent_bytes:
+            self._talkers.note(peer_id, window.syncs.sent)
         self.changed_windows.add(peer_id)
         self.changed_ratios.add(peer_id)
-        deadline = window.ratio.next_deadline()
-        assert deadline is not None, "a window that was just added to is not empty"
-        self._deadlines.set(peer_id, deadline)
 
     def _activate(self, sender: str, target: str, ts: int) -> None:
         window = self._window(sender)
         if window is None:
             return
-        if target not in window.pairs and len(window.pairs) >= MAX_PAIRS:
-            self.totals.overflow += 1
-            return
         before = window.pairs.get(target)
-        if before is not None:
-            if ts <= before:
+        if before is None:
+            if len(window.pairs) >= MAX_PAIRS:
+                self.totals.overflow += 1
                 return
+            self._deadlines.set(sender, _pair_deadline(ts))
+        elif ts <= before:
+            return
+        else:
+            # Its deadline moves later: the one that is set comes early enough.
             self._count_pair(before, -1)
         window.pairs[target] = ts
         self._count_pair(ts, 1)
         self.changed_windows.add(sender)
-        self._deadlines.set(sender, _pair_deadline(ts))
 
     def _count_pair(self, ts: int, by: int) -> None:
         second = ts // 1000
@@ -174,13 +200,17 @@ class SyncLedger:
             if len(self._windows) >= MAX_WINDOWS:
                 self.totals.overflow += 1
                 return None
-            window = self._windows[peer_id] = _Window(RatioWindow(), {})
+            window = self._windows[peer_id] = _Window(SyncWindow(), {})
         return window
 
     def ratio(self, peer_id: str) -> tuple[int, int]:
         """(finished, succeeded) syncs that a peer took part in; (0, 0) where it had none."""
         window = self._windows.get(peer_id)
-        return (0, 0) if window is None else window.ratio.sums()
+        return (0, 0) if window is None else (window.syncs.finished, window.syncs.succeeded)
+
+    def top_talkers(self) -> tuple[tuple[str, int], ...]:
+        """The peers that sent most in the last five minutes, as pairs (id, bytes), largest first."""
+        return self._talkers.list(lambda: ((peer_id, each.syncs.sent) for peer_id, each in self._windows.items()))
 
     def pass_time(self, now: int, most: int) -> None:
         """Let what is over leave the windows, of at most `most` peers."""
@@ -188,7 +218,8 @@ class SyncLedger:
             window = self._windows.get(peer_id)
             if window is None:
                 continue
-            window.ratio.expire(now)
+            window.syncs.expire(now)
+            self._talkers.note(peer_id, window.syncs.sent)
             for target in [name for name, ts in window.pairs.items() if _pair_over(ts, now)]:
                 self._count_pair(window.pairs.pop(target), -1)
             self.changed_ratios.add(peer_id)

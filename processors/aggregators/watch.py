@@ -7,12 +7,18 @@ peers: what it missed is left out of their silences, so that an observer's pause
 from collections import deque
 from typing import Final
 
-from schemas.metrics import SOURCE_TIMEOUT_MS, SourceState
+from schemas.metrics import SourceState
 
-__all__ = ["MAX_GAPS", "Watch"]
+__all__ = ["MAX_GAPS", "MISSED_MS", "Watch"]
 
 MAX_GAPS: Final = 256
 """Most gaps that are remembered; of more, the oldest is forgotten, and counts as watched."""
+
+MISSED_MS: Final = 7_500
+"""Sources say every five seconds that they are there: one that said nothing for this long was paused.
+
+Not the fifteen seconds after which it is stale: most peers would have been silent for too long before.
+"""
 
 _GROUPS: Final = frozenset({"peers", "discovery"})
 
@@ -36,7 +42,7 @@ class Watch:
         if state.group not in _GROUPS:
             return
         source = (state.node, state.collector)
-        there = any(moment - heard < SOURCE_TIMEOUT_MS for heard in self._live.values())
+        there = any(moment - heard < MISSED_MS for heard in self._live.values())
         if state.state == "live":
             if self._until is not None and not there:
                 self._gaps.append((self._until, moment))
@@ -51,7 +57,12 @@ class Watch:
 
     def silence_ms(self, since: int, until: int) -> int:
         """How much of the time from `since` to `until` was watched, ms, at least 0."""
+        if self._until is not None and until - self._until >= MISSED_MS:
+            # A source that was paused may bring news of one peer before its own word, and before those of the others.
+            until = self._until
         silence = until - since
+        if not self._gaps or self._gaps[-1][1] <= since:
+            return max(0, silence)
         for begin, end in reversed(self._gaps):
             if end <= since:
                 break

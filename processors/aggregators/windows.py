@@ -9,13 +9,13 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["BUCKET_MS", "PAIR_WINDOW_MS", "RATE_WINDOW_MS", "RATIO_WINDOW_MS", "RatioWindow", "SecondSums", "is_over"]
+__all__ = ["BUCKET_MS", "PAIR_WINDOW_MS", "RATE_WINDOW_MS", "RATIO_WINDOW_MS", "SecondSums", "SyncWindow", "is_over"]
 
 RATIO_WINDOW_MS: Final = 300_000
 """Length of the window of a peer's success ratio."""
 
 BUCKET_MS: Final = 10_000
-"""Its buckets: thirty of them cost a peer 360 bytes."""
+"""Its buckets: thirty of them cost a peer 960 bytes."""
 
 PAIR_WINDOW_MS: Final = 10_000
 """Length of the window in which a pair counts as active."""
@@ -29,42 +29,51 @@ def is_over(bucket: int, bucket_ms: int, length_ms: int, now: int) -> bool:
     return (bucket + 1) * bucket_ms <= now - length_ms + 1
 
 
-class RatioWindow:
-    """Finished and succeeded syncs of one peer over the last five minutes, in sparse buckets of ten seconds."""
+class SyncWindow:
+    """Syncs of one peer over the last five minutes, in sparse buckets of ten seconds: outcomes, and bytes sent."""
 
-    __slots__ = ("_flat",)
+    __slots__ = ("_flat", "finished", "sent", "succeeded")
 
     def __init__(self, flat: Sequence[int] = ()) -> None:
-        # bucket, finished, succeeded, bucket, finished, ... in order of buckets.
+        # bucket, finished, succeeded, sent, bucket, finished, ... in order of buckets.
         self._flat = array("q", flat)
+        # Of all buckets that are kept: syncs with a known outcome, those of them that succeeded, and bytes sent.
+        self.finished = sum(self._flat[1::4])
+        self.succeeded = sum(self._flat[2::4])
+        self.sent = sum(self._flat[3::4])
 
-    def add(self, ts: int, *, succeeded: bool) -> None:
-        """Count a finished sync of the time `ts`."""
+    def add(self, ts: int, finished: int, succeeded: int, sent: int) -> bool:
+        """Add to the bucket of the time `ts`; returns whether it is the oldest now, and was not there before."""
         flat, bucket = self._flat, ts // BUCKET_MS
+        self.finished += finished
+        self.succeeded += succeeded
+        self.sent += sent
         place = len(flat)
-        while place and flat[place - 3] > bucket:
-            place -= 3
-        if not place or flat[place - 3] != bucket:
-            flat[place:place] = array("q", (bucket, 0, 0))
-            place += 3
-        flat[place - 2] += 1
-        flat[place - 1] += succeeded
+        while place and flat[place - 4] > bucket:
+            place -= 4
+        if place and flat[place - 4] == bucket:
+            flat[place - 3] += finished
+            flat[place - 2] += succeeded
+            flat[place - 1] += sent
+            return False
+        flat[place:place] = array("q", (bucket, finished, succeeded, sent))
+        return not place
 
     def expire(self, now: int) -> None:
         """Forget the buckets that are over."""
+        flat = self._flat
         gone = 0
-        while gone < len(self._flat) and is_over(self._flat[gone], BUCKET_MS, RATIO_WINDOW_MS, now):
-            gone += 3
+        while gone < len(flat) and is_over(flat[gone], BUCKET_MS, RATIO_WINDOW_MS, now):
+            self.finished -= flat[gone + 1]
+            self.succeeded -= flat[gone + 2]
+            self.sent -= flat[gone + 3]
+            gone += 4
         if gone:
-            del self._flat[:gone]
+            del flat[:gone]
 
     def next_deadline(self) -> int | None:
         """When the oldest bucket will be over; None if there is none."""
         return (self._flat[0] + 1) * BUCKET_MS + RATIO_WINDOW_MS - 1 if self._flat else None
-
-    def sums(self) -> tuple[int, int]:
-        """(finished, succeeded) of all buckets that are kept."""
-        return sum(self._flat[1::3]), sum(self._flat[2::3])
 
     def snapshot(self) -> list[int]:
         """The buckets, to build the same window from."""
@@ -83,15 +92,13 @@ class SecondSums:
         # second -> sums
         self.rows: dict[int, list[int]] = {} if rows is None else rows
 
-    def add(self, ts: int, values: Sequence[int]) -> int:
-        """Add `values` to the second of `ts`; returns that second."""
+    def row(self, ts: int) -> list[int]:
+        """The sums of the second of `ts`, to be added to."""
         second = ts // 1000
         row = self.rows.get(second)
         if row is None:
             row = self.rows[second] = [0] * self._width
-        for column, value in enumerate(values):
-            row[column] += value
-        return second
+        return row
 
     def expire(self, now: int) -> list[int]:
         """Forget the seconds that are over; returns them."""

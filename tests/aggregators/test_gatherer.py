@@ -19,7 +19,7 @@ META = streams.writer_key(streams.FEED_MEMORY)
 async def gathering(bus: Bus) -> AsyncIterator[None]:
     """The gatherer of the sessions of two partitions, at work."""
     sources = {streams.feed_key(name): name for name in ("0", "1")}
-    gatherer = Gatherer(bus, streams.FEED_MEMORY, "memory", sources, retention_ms=HOUR, most=1_000)
+    gatherer = Gatherer(bus, streams.FEED_MEMORY, "memory", sources, retention_ms=HOUR, most=3_000)
     [grant] = await acquire(bus, [META], "one")
     assert isinstance(grant, Grant)
     await gatherer.start(grant, lambda why: None)
@@ -51,6 +51,25 @@ async def test_only_entries_of_its_kind_are_gathered_in_the_order_of_their_times
         assert await gathered(bus, 3) == [b"m2", b"m4", b"m5"]
     [*_, (_, newest)] = await entries_of(bus, streams.FEED_MEMORY)
     assert newest[b"t"] == b"memory"
+
+
+async def test_the_records_of_one_entry_become_entries_of_their_own(bus: Bus) -> None:
+    await feed(bus, "0", "1-0", "memory", '[{"m":1},{"m":2}]')
+    await feed(bus, "1", "2-0", "memory", '{"m":3}')
+    await feed(bus, "0", "3-0", "memory", "[not JSON")
+    await feed(bus, "0", "4-0", "memory", "[]")
+    await feed(bus, "0", "5-0", "memory", '[{"m":4}]')
+    async with gathering(bus):
+        assert await gathered(bus, 5) == [b'{"m":1}', b'{"m":2}', b'{"m":3}', b"[not JSON", b'{"m":4}']
+
+
+async def test_a_great_many_records_are_appended_in_pieces_each_once(bus: Bus) -> None:
+    records = [[f'{{"m":{entry * 1_000 + number}}}' for number in range(400)] for entry in range(5)]
+    for entry, each in enumerate(records):
+        await feed(bus, "0", f"{entry + 1}-0", "memory", f"[{','.join(each)}]")
+    async with gathering(bus):
+        assert await gathered(bus, 2_000) == [record.encode() for each in records for record in each]
+    assert await bus.client.hget(META, "from:0") == b"5-0"
 
 
 async def test_an_entry_of_its_kind_without_a_body_is_passed_over(bus: Bus) -> None:

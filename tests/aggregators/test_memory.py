@@ -221,14 +221,16 @@ def test_a_counted_session_becomes_one_entry_of_the_feed() -> None:
     partition.fold(f"{START}-0", entry(session(7, node="sim-x", confidence=0.9)), START)
     [(kind, body)] = partition.collect("e", 1, START).feed
     assert kind == "memory"
-    assert msgspec.json.decode(body, type=MemoryRecord) == MemoryRecord(
-        ts=START,
-        node="sim-x",
-        id=7,
-        severity="consolidation",
-        message="[simulated] planner: confidence 0.90: why",
-        source="simulated",
-    )
+    assert msgspec.json.decode(body, type=list[MemoryRecord]) == [
+        MemoryRecord(
+            ts=START,
+            node="sim-x",
+            id=7,
+            severity="consolidation",
+            message="[simulated] planner: confidence 0.90: why",
+            source="simulated",
+        )
+    ]
 
 
 def test_what_is_recalled_is_in_the_lists_and_nowhere_else() -> None:

@@ -13,7 +13,7 @@ shares = st.floats(0, 1)
 def sketch_of(values: list[int]) -> LatencySketch:
     sketch = LatencySketch()
     for value in values:
-        sketch.add(value)
+        sketch.replace(None, value)
     return sketch
 
 
@@ -33,8 +33,19 @@ def test_two_sketches_merged_are_the_sketch_of_all_values(left: list[int], right
 def test_what_is_taken_back_was_never_there(stay: list[int], leave: list[int]) -> None:
     sketch = sketch_of(stay + leave)
     for value in leave:
-        sketch.remove(value)
+        sketch.replace(value, None)
     expected = sketch_of(stay)
+    assert (sketch.bins, sketch.sum_us, sketch.count) == (expected.bins, expected.sum_us, expected.count)
+
+
+@given(latencies_us, st.data())
+def test_a_value_that_takes_the_place_of_another_is_as_if_it_had_been_there_first(
+    values: list[int], data: st.DataObject
+) -> None:
+    after = data.draw(st.integers(0, 10**10))
+    sketch = sketch_of(values)
+    sketch.replace(values[0], after)
+    expected = sketch_of([*values[1:], after])
     assert (sketch.bins, sketch.sum_us, sketch.count) == (expected.bins, expected.sum_us, expected.count)
 
 
@@ -45,7 +56,7 @@ def test_no_value_has_no_quantile() -> None:
 
 def test_what_was_never_added_cannot_be_taken_back() -> None:
     with pytest.raises(AssertionError, match="only what was added is taken back"):
-        LatencySketch().remove(5)
+        LatencySketch().replace(5, None)
 
 
 def test_the_whole_range_of_latencies_needs_few_bins() -> None:
