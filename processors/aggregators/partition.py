@@ -322,7 +322,8 @@ class Partition:
             if peer is None or not peer.weight():
                 continue
             finished, succeeded = self._ledger.ratio(peer_id)
-            share = peer.weight() * succeeded // finished if finished else peer.weight()
+            # Most have not failed, and all of a tier share one number.
+            share = peer.weight() if finished == succeeded else peer.weight() * succeeded // finished
             self._integrity[peer_id] = share
             self._integrity_sum += share
 

@@ -81,6 +81,14 @@ class Peer(Struct, array_like=True, omit_defaults=True, gc=False):
         return WEIGHTS.get(self.tier or "", 0)
 
 
+_WORDS: Final = {word: word for word in (*WEIGHTS, "unverified", "online", "offline", "syncing", "redis", "manifest")}
+
+
+def _known_word(word: str | None) -> str | None:
+    """The same word, of the frequent ones our own copy: each peer's would be a tenth of what it takes."""
+    return None if word is None else _WORDS.get(word, word)
+
+
 def _place(told: Peer | Heartbeat | PeerGone) -> str:
     """Where something of a peer was learnt; ARK's own Redis is one place, whoever wrote into it."""
     return _HERE if told.learnt_from in OWN_REDIS else told.learnt_from
@@ -125,6 +133,7 @@ class Roster:
         if peer_id in self.peers:
             return
         peer = self.peers[peer_id] = _decode(encoded)
+        peer.tier, peer.says = _known_word(peer.tier), _known_word(peer.says)
         self._count(_OUT, self._sums_of(peer))
         # It is looked at as soon as time may act: its status may be of long ago.
         self._deadlines.set(peer_id, 0)
@@ -172,7 +181,9 @@ class Roster:
     @staticmethod
     def _take(peer: Peer, event: Heartbeat, ts: int) -> None:
         peer.last_heartbeat = max(peer.last_heartbeat, ts)
-        peer.hostname, peer.tier, peer.says = event.hostname, event.tier, event.status
+        if event.hostname != peer.hostname:
+            peer.hostname = event.hostname
+        peer.tier, peer.says = _known_word(event.tier), _known_word(event.status)
         latency_ms = event.latency_ms
         peer.latency_us = None if latency_ms is None else round(latency_ms * 1000)
         peer.learnt_from, peer.expires, peer.gone = event.learnt_from, event.expires, False

@@ -13,12 +13,13 @@ from processors.aggregators.deadlines import Deadlines
 from processors.aggregators.talkers import TopTalkers
 from processors.aggregators.windows import (
     BUCKET_MS,
-    PAIR_WINDOW_MS,
     RATE_WINDOW_MS,
     RATIO_WINDOW_MS,
     SecondSums,
     SyncWindow,
     is_over,
+    pair_deadline,
+    pair_is_over,
 )
 from schemas.events import SyncOut
 from schemas.metrics import SyncRates
@@ -30,7 +31,6 @@ MAX_WINDOWS: Final = 50_000
 
 MAX_PAIRS: Final = 500
 """Most targets of one peer that count as active at once; further ones count in totals and rates only."""
-
 
 _WIDTH: Final = 4
 
@@ -61,38 +61,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Stored).decode
 
 
-class _Window:
-    """One peer's part in syncs."""
-
-    __slots__ = ("pairs", "syncs")
-
-    def __init__(self, syncs: SyncWindow, pairs: dict[str, int]) -> None:
-        self.syncs = syncs
-        # Newest sync, ms, to each target of the last ten seconds.
-        self.pairs = pairs
-
-    def next_deadline(self) -> int | None:
-        moments = [_pair_deadline(ts) for ts in self.pairs.values()]
-        oldest = self.syncs.next_deadline()
-        if oldest is not None:
-            moments.append(oldest)
-        return min(moments, default=None)
-
-
 def _buckets_of(stored: _Stored) -> list[int]:
     """The buckets as they are now, of a window that another format may have written."""
     if stored.width == _WIDTH:
         return stored.buckets
     return [number for place in range(0, len(stored.buckets), 3) for number in (*stored.buckets[place : place + 3], 0)]
-
-
-def _pair_over(ts: int, now: int) -> bool:
-    return is_over(ts // 1000, 1000, PAIR_WINDOW_MS, now)
-
-
-def _pair_deadline(ts: int) -> int:
-    """When a pair whose newest sync was at `ts` is active no more."""
-    return (ts // 1000 + 1) * 1000 + PAIR_WINDOW_MS - 1
 
 
 class SyncLedger:
@@ -107,7 +80,7 @@ class SyncLedger:
         self.changed_seconds: set[int] = set()
         # Ids whose success ratio may have changed since this was last emptied.
         self.changed_ratios: set[str] = set()
-        self._windows: dict[str, _Window] = {}
+        self._windows: dict[str, SyncWindow] = {}
         # Active pairs by the second of their newest sync.
         self._pairs: dict[int, int] = {}
         self._deadlines = Deadlines()
@@ -118,16 +91,16 @@ class SyncLedger:
         if peer_id in self._windows:
             return
         stored = _decode(encoded)
-        self._windows[peer_id] = window = _Window(SyncWindow(_buckets_of(stored)), stored.pairs)
+        self._windows[peer_id] = window = SyncWindow(_buckets_of(stored), stored.pairs)
         for ts in stored.pairs.values():
             self._count_pair(ts, 1)
-        self._talkers.note(peer_id, window.syncs.sent)
+        self._talkers.note(peer_id, window.sent)
         self._arm(peer_id, window)
 
     def encode_window(self, peer_id: str) -> bytes | None:
         """A peer's field of `ark:{p}:state`; None if nothing of it is left."""
         window = self._windows.get(peer_id)
-        return None if window is None else _encode(_Stored(window.syncs.snapshot(), window.pairs, _WIDTH))
+        return None if window is None else _encode(_Stored(window.snapshot(), window.pairs or {}, _WIDTH))
 
     def send(self, event: SyncOut, ts: int, arrived: int, now: int) -> None:
         """A sync that one of our peers sent at `ts`, and that arrived on the bus at `arrived`."""
@@ -149,7 +122,7 @@ class SyncLedger:
             self.changed_seconds.add(ts // 1000)
         # A sender's clock that is ahead would otherwise keep its pairs in the future, and out of the window, for ever.
         happened = min(ts, arrived)
-        if not _pair_over(happened, now):
+        if not pair_is_over(happened, now):
             self._activate(event.sender, event.target, happened)
         self.take_part(event.sender, ts, now, ok=ok, sent_bytes=sent)
 
@@ -160,10 +133,10 @@ class SyncLedger:
         window = self._window(peer_id)
         if window is None:
             return
-        if window.syncs.add(ts, ok is not None, ok is True, sent_bytes):
+        if window.add(ts, ok is not None, ok is True, sent_bytes):
             self._arm(peer_id, window)
         if sent_bytes:
-            self._talkers.note(peer_id, window.syncs.sent)
+            self._talkers.note(peer_id, window.sent)
         self.changed_windows.add(peer_id)
         self.changed_ratios.add(peer_id)
 
@@ -171,12 +144,14 @@ class SyncLedger:
         window = self._window(sender)
         if window is None:
             return
+        if window.pairs is None:
+            window.pairs = {}
         before = window.pairs.get(target)
         if before is None:
             if len(window.pairs) >= MAX_PAIRS:
                 self.totals.overflow += 1
                 return
-            self._deadlines.set(sender, _pair_deadline(ts))
+            self._deadlines.set(sender, pair_deadline(ts))
         elif ts <= before:
             return
         else:
@@ -194,23 +169,23 @@ class SyncLedger:
         else:
             del self._pairs[second]
 
-    def _window(self, peer_id: str) -> _Window | None:
+    def _window(self, peer_id: str) -> SyncWindow | None:
         window = self._windows.get(peer_id)
         if window is None:
             if len(self._windows) >= MAX_WINDOWS:
                 self.totals.overflow += 1
                 return None
-            window = self._windows[peer_id] = _Window(SyncWindow(), {})
+            window = self._windows[peer_id] = SyncWindow()
         return window
 
     def ratio(self, peer_id: str) -> tuple[int, int]:
         """(finished, succeeded) syncs that a peer took part in; (0, 0) where it had none."""
         window = self._windows.get(peer_id)
-        return (0, 0) if window is None else (window.syncs.finished, window.syncs.succeeded)
+        return (0, 0) if window is None else (window.finished, window.succeeded)
 
     def top_talkers(self) -> tuple[tuple[str, int], ...]:
         """The peers that sent most in the last five minutes, as pairs (id, bytes), largest first."""
-        return self._talkers.list(lambda: ((peer_id, each.syncs.sent) for peer_id, each in self._windows.items()))
+        return self._talkers.list(lambda: ((peer_id, each.sent) for peer_id, each in self._windows.items()))
 
     def pass_time(self, now: int, most: int) -> None:
         """Let what is over leave the windows, of at most `most` peers."""
@@ -218,10 +193,9 @@ class SyncLedger:
             window = self._windows.get(peer_id)
             if window is None:
                 continue
-            window.syncs.expire(now)
-            self._talkers.note(peer_id, window.syncs.sent)
-            for target in [name for name, ts in window.pairs.items() if _pair_over(ts, now)]:
-                self._count_pair(window.pairs.pop(target), -1)
+            for ts in window.expire(now):
+                self._count_pair(ts, -1)
+            self._talkers.note(peer_id, window.sent)
             self.changed_ratios.add(peer_id)
             if window.next_deadline() is None:
                 del self._windows[peer_id]
@@ -237,7 +211,7 @@ class SyncLedger:
         """When something leaves a peer's window next, ms. The rates are evaluated by whoever reads them."""
         return self._deadlines.next_deadline()
 
-    def _arm(self, peer_id: str, window: _Window) -> None:
+    def _arm(self, peer_id: str, window: SyncWindow) -> None:
         deadline = window.next_deadline()
         if deadline is not None:
             self._deadlines.set(peer_id, deadline)

@@ -9,7 +9,17 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["BUCKET_MS", "PAIR_WINDOW_MS", "RATE_WINDOW_MS", "RATIO_WINDOW_MS", "SecondSums", "SyncWindow", "is_over"]
+__all__ = [
+    "BUCKET_MS",
+    "PAIR_WINDOW_MS",
+    "RATE_WINDOW_MS",
+    "RATIO_WINDOW_MS",
+    "SecondSums",
+    "SyncWindow",
+    "is_over",
+    "pair_deadline",
+    "pair_is_over",
+]
 
 RATIO_WINDOW_MS: Final = 300_000
 """Length of the window of a peer's success ratio."""
@@ -29,18 +39,33 @@ def is_over(bucket: int, bucket_ms: int, length_ms: int, now: int) -> bool:
     return (bucket + 1) * bucket_ms <= now - length_ms + 1
 
 
+def pair_is_over(ts: int, now: int) -> bool:
+    """Whether a pair whose newest sync was at `ts` is active no more."""
+    return is_over(ts // 1000, 1000, PAIR_WINDOW_MS, now)
+
+
+def pair_deadline(ts: int) -> int:
+    """When that will be."""
+    return (ts // 1000 + 1) * 1000 + PAIR_WINDOW_MS - 1
+
+
 class SyncWindow:
-    """Syncs of one peer over the last five minutes, in sparse buckets of ten seconds: outcomes, and bytes sent."""
+    """One peer's part in syncs: outcomes and bytes of the last five minutes, and the targets of the last ten seconds.
 
-    __slots__ = ("_flat", "finished", "sent", "succeeded")
+    Outcomes and bytes are in sparse buckets of ten seconds.
+    """
 
-    def __init__(self, flat: Sequence[int] = ()) -> None:
+    __slots__ = ("_flat", "finished", "pairs", "sent", "succeeded")
+
+    def __init__(self, flat: Sequence[int] = (), pairs: dict[str, int] | None = None) -> None:
         # bucket, finished, succeeded, sent, bucket, finished, ... in order of buckets.
         self._flat = array("q", flat)
         # Of all buckets that are kept: syncs with a known outcome, those of them that succeeded, and bytes sent.
         self.finished = sum(self._flat[1::4])
         self.succeeded = sum(self._flat[2::4])
         self.sent = sum(self._flat[3::4])
+        # Newest sync, ms, to each target; None if there is none, which is so most of the time.
+        self.pairs = pairs or None
 
     def add(self, ts: int, finished: int, succeeded: int, sent: int) -> bool:
         """Add to the bucket of the time `ts`; returns whether it is the oldest now, and was not there before."""
@@ -59,8 +84,8 @@ class SyncWindow:
         flat[place:place] = array("q", (bucket, finished, succeeded, sent))
         return not place
 
-    def expire(self, now: int) -> None:
-        """Forget the buckets that are over."""
+    def expire(self, now: int) -> list[int]:
+        """Forget the buckets and the pairs that are over; returns the newest syncs of those pairs, ms."""
         flat = self._flat
         gone = 0
         while gone < len(flat) and is_over(flat[gone], BUCKET_MS, RATIO_WINDOW_MS, now):
@@ -70,10 +95,18 @@ class SyncWindow:
             gone += 4
         if gone:
             del flat[:gone]
+        pairs = self.pairs or {}
+        over = [target for target, ts in pairs.items() if pair_is_over(ts, now)]
+        left = [pairs.pop(target) for target in over]
+        self.pairs = pairs or None
+        return left
 
     def next_deadline(self) -> int | None:
-        """When the oldest bucket will be over; None if there is none."""
-        return (self._flat[0] + 1) * BUCKET_MS + RATIO_WINDOW_MS - 1 if self._flat else None
+        """When the oldest bucket or pair will be over; None if there is none."""
+        moments = [pair_deadline(ts) for ts in self.pairs.values()] if self.pairs else []
+        if self._flat:
+            moments.append((self._flat[0] + 1) * BUCKET_MS + RATIO_WINDOW_MS - 1)
+        return min(moments, default=None)
 
     def snapshot(self) -> list[int]:
         """The buckets, to build the same window from."""
