@@ -13,6 +13,7 @@ import math
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Final, TypeAlias, cast
@@ -30,6 +31,8 @@ STAGES: Final = ("collectors", "federation", "aggregators", "gateway")
 """The stages, in the order of the flow; each is one process."""
 
 _TOPICS: Final = ("federation", "memory", "sync", "logs", "sources", "dead", "peers")
+
+_MAX_PARTITIONS: Final = 1_024
 
 _EXIT_CODES: Final = """\
 exit codes:
@@ -49,6 +52,12 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a number of at least 1")
     return int(text)
+
+
+def _partition_count(text: str) -> int:
+    if (count := _positive(text)) > _MAX_PARTITIONS:
+        raise argparse.ArgumentTypeError(f"must be at most {_MAX_PARTITIONS}")
+    return count
 
 
 def _amount(text: str) -> float:
@@ -95,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     up = command("up", _up)
     up.add_argument("--procfile", type=Path, help="processes to run (default: the Procfile of this checkout)")
     command("run", _run).add_argument("stage", choices=STAGES)
-    command("bus", _bus).add_argument("what", choices=("url",))
+    _add_bus_actions(command("bus", _bus))
     tail = command("tail", _tail)
     tail.add_argument("topic", choices=_TOPICS)
     tail.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -118,6 +127,21 @@ def _parser() -> argparse.ArgumentParser:
     version = command("version", _version)
     version.add_argument("--json", action="store_true", help="one JSON object, with Python and the platform")
     return parser
+
+
+def _add_bus_actions(bus: argparse.ArgumentParser) -> None:
+    actions = bus.add_subparsers(dest="action", required=True, metavar="action")
+    actions.add_parser("url", help="print its address, with its password")
+    backup = actions.add_parser("backup", help="write all of it into a file, while everything runs")
+    backup.add_argument("file", type=Path, metavar="FILE", help="replaced if it is there")
+    restore = actions.add_parser("restore", help="put a backup on a bus that holds nothing")
+    restore.add_argument("file", type=Path, metavar="FILE", help="written by backup")
+    restore.add_argument("--force", action="store_true", help="replace what the bus holds")
+    reset = actions.add_parser("reset", help="remove what it holds")
+    reset.add_argument("--yes", action="store_true", required=True, help="without it nothing is removed")
+    reset.add_argument("--pins", action="store_true", help="forget which key each node id belongs to, too")
+    repartition = actions.add_parser("repartition", help="give it another number of partitions")
+    repartition.add_argument("count", type=_partition_count, metavar="N", help=f"1 to {_MAX_PARTITIONS}")
 
 
 def _add_peer_actions(peer: argparse.ArgumentParser, as_json: argparse.ArgumentParser) -> None:
@@ -206,12 +230,37 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     return run_process(options.stage, cast("Service", stage.serve), settings)
 
 
-def _bus(_: argparse.Namespace, settings: Settings) -> None:
-    """Tell the address of the bus.
+def _bus(options: argparse.Namespace, settings: Settings) -> None:
+    """Back up, restore, reset or repartition the bus, or tell its address.
 
-    Print the address of the bus, with its password.
+    A backup is exact while everything runs. For the rest stop everything first (one that
+    was killed counts for 15 s); without `ark-pulse up` the embedded bus is run meanwhile.
+    After a restore the collectors tell again what the sources still have.
+
+    examples:
+      ark-pulse bus url
+      ark-pulse bus backup before-upgrade
+      ark-pulse bus restore --force before-upgrade
+      ark-pulse bus repartition 32         then start with ARK_PARTITIONS=32
+      ark-pulse bus reset --yes            begin anew; keys of node ids stay
     """
-    print(bus_url(settings))
+    if options.action == "url":
+        print(bus_url(settings))
+        return
+    from processors.aggregators.resharding import reshard
+    from processors.collectors import overlap, sync_events
+    from processors.tools import backup
+
+    match options.action:
+        case "backup":
+            backup.backup(settings, options.file)
+        case "restore":
+            backup.restore(settings, options.file, force=options.force)
+        case "reset":
+            backup.reset(settings, pins=options.pins)
+        case "repartition":
+            places = {sync_events.COLLECTOR: overlap.place_of}
+            backup.repartition(settings, options.count, partial(reshard, places=places))
 
 
 def _tail(options: argparse.Namespace, settings: Settings) -> None:

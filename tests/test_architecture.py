@@ -56,7 +56,9 @@ SHELLS = {
     "processors.gateway.service",
     "processors.gateway.sockets",
     "processors.gateway.tail",
+    "processors.tools.archive",
     "processors.tools.ark_schema",
+    "processors.tools.backup",
     "processors.tools.check",
     "processors.tools.counting",
     "processors.tools.capture",
@@ -65,6 +67,7 @@ SHELLS = {
     "processors.tools.mesh",
     "processors.tools.partitions",
     "processors.tools.peer",
+    "processors.tools.resting",
     "processors.tools.scanning",
     "processors.tools.seed",
     "processors.tools.status",
@@ -75,7 +78,7 @@ IMPURE = {"asyncio", "time", "os", "random", "socket", "redis", "faststream", "a
 # Of code: a docstring or a comment more makes the afternoon shorter, not longer. The aim is 7,000; what operators ask
 # for (databases of somebody else, seed, check, capture, manifests, discovery, status, dead letters, clusters) took
 # more, and each further line needs a reason.
-MOST_LINES = 12_700
+MOST_LINES = 13_500
 
 
 def name_of(path: Path) -> str:

@@ -35,7 +35,7 @@ from schemas.metrics import DeadLetter, FederationPartial, MemoryRecord, Origin,
 from schemas.positions import entry_id
 from schemas.streams import SIMULATED, partition_of
 
-__all__ = ["MAX_DIRTY", "Commit", "Partition"]
+__all__ = ["FORMAT", "MAX_DIRTY", "Commit", "Partition", "Totals"]
 
 MAX_DIRTY: Final = 1_000
 """Most keys of state that one commit writes, most rows of the roster, and most events that it tells: the server spends
@@ -48,13 +48,13 @@ _WORD_MS: Final = 1_000
 # forgotten for it. The seconds of the rates may all be over at once.
 _ROOM_FOR_BATCH: Final = 2 * MAX_BATCH_EVENTS + 70
 _MAX_PARKED_FIELDS: Final = 32
-_FORMAT: Final = 2
+FORMAT: Final = 2
 """Of the state. 2 keeps the bytes that a peer sent in its window; a state of format 1 is read, and becomes 2."""
 
 _TOTALS: Final = "totals"
 
 
-class _Totals(Struct, array_like=True):
+class Totals(Struct, array_like=True):
     """The field `totals` of the state. New fields go to the end."""
 
     format: int
@@ -88,7 +88,7 @@ class Commit:
     unparked: list[str] = field(default_factory=list)
 
 
-_decode_totals = msgspec.json.Decoder(_Totals).decode
+_decode_totals = msgspec.json.Decoder(Totals).decode
 _decode_row = msgspec.json.Decoder(list[int]).decode
 
 
@@ -107,7 +107,7 @@ class Partition:
         self._roster = Roster(self._watch)
         self._ledger = SyncLedger()
         self._memory = MemoryLedger(self._origin)
-        self._totals = _Totals(_FORMAT, now)
+        self._totals = Totals(FORMAT, now)
         # Internal time: the latest `now` that was seen.
         self._now = now
         # When the newest fact about a peer arrived, ms: then somebody was there to hear.
@@ -149,7 +149,7 @@ class Partition:
                     self._ledger.rates.rows[int(key)] = _decode_row(encoded)
                 case "totals":
                     self._totals = _decode_totals(encoded)
-                    if self._totals.format > _FORMAT:
+                    if self._totals.format > FORMAT:
                         raise msgspec.ValidationError(f"format {self._totals.format} is of a newer release")
                     self._ledger.totals = self._totals.sync
 
@@ -340,7 +340,7 @@ class Partition:
         for node_id in self._memory.changed:
             commit.state[f"node:{node_id}"] = self._memory.encode_state(node_id, self._now)
         self._memory.changed.clear()
-        self._totals.format, self._totals.sync = _FORMAT, self._ledger.totals
+        self._totals.format, self._totals.sync = FORMAT, self._ledger.totals
         commit.state[_TOTALS] = codec.encode(self._totals)
         commit.partial = codec.encode(self._partial(epoch, n))
         self._moved = False

@@ -25,7 +25,8 @@ __all__ = ["PartitionRunner"]
 _COMMIT_INTERVAL_S: Final = 0.005
 """No sooner than this after the last commit: under load batches grow, not the delay."""
 
-_READ_AT_ONCE: Final = 32
+# Who is so far behind may have been paused, and have more to read than it knows of.
+_BEHIND_MS: Final = 100
 
 
 class PartitionRunner:
@@ -45,11 +46,13 @@ class PartitionRunner:
         self._subscription: Subscription | None = None
         # Called once when the partition cannot be worked any more; None when that has happened, or before the start.
         self._on_lost: Callable[[str], None] | None = None
-        # Id of the newest entry that waited at the start; None once it is folded.
+        # Id of the newest entry that waited when it was last looked; None once it is folded.
         self._backlog: str | None = None
         # Folding and committing is one at a time: entries and time both ask for it.
         self._working = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
+        # When it is to go off, ms by the bus.
+        self._due = 0
         self._tick: asyncio.Task[None] | None = None
 
     async def start(self, grant: Grant, on_lost: Callable[[str], None]) -> None:
@@ -58,28 +61,33 @@ class PartitionRunner:
         Raises redis-py's errors. Cancellation: safe.
         """
         self._grant, self._on_lost = grant, on_lost
-        self._partition = partition = Partition(self._name, self._bus.clock.now_ms(), self._count, self._watch)
+        await self._look([], 0)
+        now, committed = self._bus.clock.now_ms(), entry_id(grant.position).ms
+        if self._backlog is not None and committed:
+            # What waits is folded as of when it came.
+            now = min(now, committed)
+        self._partition = partition = Partition(self._name, now, self._count, self._watch)
         try:
             async for fields in read_state(self._bus, self._name):
                 partition.restore(grant.position, fields)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, OverflowError) as error:
             # A foreign hand was in it: this partition stands still until it is mended, the others do not.
             self._lose(f"the state of partition {self._name} cannot be read: {error}")
             return
-        waiting = await self._bus.newest(streams.events_key(self._name))
-        self._backlog = waiting[0].decode() if waiting else None
         try:
-            async for text, parked in read_parked(self._bus, self._name):
-                if not partition.has_room():
-                    await self._commit()
-                partition.unpark(text.decode(), parked, self._bus.clock.now_ms())
-            # The first commit says that there is a new owner.
-            await self._commit()
+            # From the first commit on time asks for its own.
+            async with self._working:
+                async for text, parked in read_parked(self._bus, self._name):
+                    if not partition.has_room():
+                        await self._commit()
+                    partition.unpark(text.decode(), parked, self._now())
+                # The first commit says that there is a new owner.
+                await self._commit()
         except Fenced as error:
             self._lose(str(error))
             return
         self._subscription = await self._bus.subscribe(
-            streams.events_key(self._name), grant.position, self._handle, max_records=_READ_AT_ONCE
+            streams.events_key(self._name), grant.position, self._handle
         )
 
     async def stop(self) -> None:
@@ -95,25 +103,28 @@ class PartitionRunner:
     async def _handle(self, entries: list[Entry]) -> None:
         began = asyncio.get_running_loop().time()
         async with self._working:
-            await self._work(entries)
+            await self._work(entries, entry_id(entries[-1][0]).ms)
         spare = began + _COMMIT_INTERVAL_S - asyncio.get_running_loop().time()
         if spare > 0:
             await asyncio.sleep(spare)
 
-    async def _work(self, entries: list[Entry]) -> None:
-        """Fold entries and the time that passed, and commit. A failure ends the work on this partition."""
+    async def _work(self, entries: list[Entry], known: int) -> None:
+        """Fold entries and the time that passed, and commit. A failure ends the work on this partition.
+
+        `known`: up to when it is known what there was to be read, ms.
+        """
         partition = self._partition
         if self._on_lost is None or partition is None:
             return
         try:
+            await self._look(entries, known)
             for text, fields in entries:
                 if not partition.has_room():
                     await self._commit()
-                partition.fold(text.decode(), fields, self._bus.clock.now_ms())
-            if self._caught_up():
-                if not partition.has_room():
-                    await self._commit()
-                partition.pass_time(self._bus.clock.now_ms())
+                partition.fold(text.decode(), fields, min(self._bus.clock.now_ms(), entry_id(text).ms))
+            if not partition.has_room():
+                await self._commit()
+            partition.pass_time(self._now())
             if partition.needs_commit():
                 await self._commit()
             else:
@@ -122,17 +133,31 @@ class PartitionRunner:
             # Whether the commit was written is not known, or another owner is at work: only a restore tells.
             self._lose(str(error) or type(error).__name__)
 
-    def _caught_up(self) -> bool:
-        """Whether all entries that waited at the start are folded."""
+    async def _look(self, entries: list[Entry], known: int) -> None:
+        """Note up to where entries wait; not in the stream, unless we are behind. Raises redis-py's errors."""
+        if self._backlog is not None:
+            return
+        if self._bus.clock.now_ms() - known > _BEHIND_MS:
+            waiting = await self._bus.newest(streams.events_key(self._name))
+            entries = [waiting] if waiting else entries
+        self._backlog = entries[-1][0].decode() if entries else None
+
+    def _now(self) -> int:
+        """The time to work at. While entries wait that of the newest folded one: silent is who is not in them."""
         assert self._partition is not None
-        if self._backlog is not None and entry_id(self._partition.position) >= entry_id(self._backlog):
-            self._backlog = None
-        return self._backlog is None
+        now = self._bus.clock.now_ms()
+        if self._backlog is None:
+            return now
+        position = entry_id(self._partition.position)
+        if position < entry_id(self._backlog):
+            return min(now, position.ms)
+        self._backlog = None
+        return now
 
     async def _commit(self) -> None:
         assert self._partition is not None
         assert self._grant is not None
-        work = self._partition.collect(self._grant.epoch, self._grant.n + 1, self._bus.clock.now_ms())
+        work = self._partition.collect(self._grant.epoch, self._grant.n + 1, self._now())
         self._grant = await commit(self._bus, self._name, self._grant, work, self._retention_ms)
         self._arm()
 
@@ -144,7 +169,9 @@ class PartitionRunner:
             self._timer = None
         deadline = self._partition.next_deadline()
         if deadline is not None:
-            delay_s = max((deadline - self._bus.clock.now_ms()) / 1000, _COMMIT_INTERVAL_S)
+            now = self._bus.clock.now_ms()
+            delay_s = max((deadline - now) / 1000, _COMMIT_INTERVAL_S)
+            self._due = now + int(delay_s * 1000)
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
 
     def _wake(self) -> None:
@@ -154,7 +181,7 @@ class PartitionRunner:
 
     async def _pass_time(self) -> None:
         async with self._working:
-            await self._work([])
+            await self._work([], self._due)
 
     def _lose(self, why: str) -> None:
         on_lost, self._on_lost = self._on_lost, None

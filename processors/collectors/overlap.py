@@ -27,6 +27,7 @@ __all__ = [
     "decode_cursor",
     "encode_cursor",
     "item_digest",
+    "place_of",
     "position_at",
 ]
 
@@ -105,6 +106,12 @@ def decode_cursor(text: str) -> ListPosition | None:
     except (msgspec.DecodeError, binascii.Error):
         return None
     return ListPosition(stored.n, stored.len, heads)
+
+
+def place_of(text: str) -> object:
+    """How far a cursor text is, whoever wrote it and however long the list was then."""
+    position = decode_cursor(text)
+    return text if position is None else (position.n, position.heads[:1])
 
 
 def position_at(index: int, n: int, seen: Sequence[bytes], length: int, before: Sequence[bytes] = ()) -> ListPosition:

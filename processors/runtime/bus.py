@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from processors.runtime.clock import BusClock
 from processors.runtime.connection import BUS_FAILURES, connection_options, make_cancellable
-from processors.runtime.errors import SettingsError
+from processors.runtime.errors import BusUnfinished, SettingsError
 from processors.runtime.logging import get_logger
 from processors.runtime.reads import BLOCK_MS, Entry, StreamReader, read_many, together
 from processors.runtime.topology import read_topology
@@ -30,6 +30,11 @@ from schemas import streams
 __all__ = ["BLOCK_MS", "Bus", "Entry", "Script", "Subscription"]
 
 _RETRY_S: Final = 0.25
+# A batch of ours has some 40 KB, a single event of a foreign producer 150 bytes: as many of the one as of the other would
+# take all memory, or all time.
+_READ_BYTES: Final = 1 << 20
+_LEAST_RECORDS: Final = 32
+_MOST_RECORDS: Final = 1_000
 _LEAST_VERSION: Final = (7, 0)
 _SCRIPTS: Final = Path(__file__).parent / "scripts"
 
@@ -114,6 +119,19 @@ async def _decode(message: RedisBatchStreamMessage) -> list[Entry]:
     return list(zip(raw["message_ids"], raw["data"], strict=True))
 
 
+class _PacedStream(StreamSub):
+    """A stream whose `max_records` may change while it is read."""
+
+    def __deepcopy__(self, _: object) -> "_PacedStream":
+        # FastStream reads by a copy of it, which nobody else can reach.
+        return self
+
+    def pace(self, entries: list[Entry]) -> None:
+        """Have the next read bring about `_READ_BYTES`, if its entries are as large as these."""
+        size = sum(len(fields.get(b"d", b"")) for _, fields in entries)
+        self.max_records = min(max(_LEAST_RECORDS, _READ_BYTES * len(entries) // (size + 1)), _MOST_RECORDS)
+
+
 class Subscription:
     """One stream read by FastStream from a position that the caller chose."""
 
@@ -185,7 +203,8 @@ class Bus:
     async def open(self, partitions: int) -> None:
         """Connect, wait until the server answers, and check that it can be our bus.
 
-        Raises SettingsError: if it is too old, may evict keys, or was made with another number of partitions.
+        Raises SettingsError: if it is too old, may evict keys, or was made with another number of partitions. Raises
+        BusUnfinished: if a restore of it did not end.
         Cancellation: safe.
         """
         await self.broker.connect()
@@ -216,6 +235,8 @@ class Bus:
         await self.sync_clock()
         self._partitions = partitions
         made_with = await self.claim()
+        if not made_with:
+            raise BusUnfinished
         if made_with != partitions:
             raise SettingsError("ARK_PARTITIONS", f"is {partitions}, but this bus was made with {made_with}")
 
@@ -254,23 +275,25 @@ class Bus:
         return [run_ids[node.name] if node is not None else "" for node in nodes]
 
     async def subscribe(
-        self, stream: str, after: str, handler: Callable[[list[Entry]], Awaitable[None]], *, max_records: int = 64
+        self, stream: str, after: str, handler: Callable[[list[Entry]], Awaitable[None]]
     ) -> Subscription:
-        """Hand `handler` every entry of `stream` after the id `after`, in order, up to `max_records` at a time.
+        """Hand `handler` every entry of `stream` after the id `after`, in order, about a megabyte at a time.
 
         The next read begins when the handler returns. A handler that raises ends the process: it is expected to deal
         with bad input and a lost bus itself.
         """
         # persistent=False: the broker forgets it once stopped. `last_id` moves on before the handler runs, so it is
         # never asked where it stands: a failed commit stops this subscription and makes a new one.
-        subscriber = self.broker.subscriber(
-            stream=StreamSub(stream, batch=True, last_id=after, polling_interval=BLOCK_MS, max_records=max_records),
+        source = _PacedStream(stream, batch=True, last_id=after, polling_interval=BLOCK_MS, max_records=_LEAST_RECORDS)
+        subscriber: Any = self.broker.subscriber(
+            stream=source,
             parser=_parse,
             decoder=_decode,
             persistent=False,
         )
 
         async def handle(entries: list[Entry]) -> None:
+            source.pace(entries)
             await handler(entries)
 
         subscriber(handle)

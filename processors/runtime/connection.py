@@ -68,6 +68,9 @@ class _Cancellable(AbstractConnection):
         try:
             async with asyncio.timeout(timeout_s):
                 await super().send_packed_command(command, check_health=check_health)
+        except RuntimeError as error:
+            # What uvloop says of a connection that the server has closed; of those to a cluster nobody asks before.
+            raise RedisConnectionError(str(error)) from error
         finally:
             self.socket_timeout = timeout_s
 

@@ -3,13 +3,14 @@
 PulseError
 ├── SettingsError     a setting cannot be used; names the setting
 ├── BusError          the bus cannot be used as it is configured
-│   └── BusDown       it does not answer
+│   ├── BusDown       it does not answer
+│   └── BusUnfinished it is being restored or reset, or that was interrupted
 └── AlreadyRunning    another `ark-pulse up` works in this state directory
 """
 
 from typing import Final
 
-__all__ = ["SETTING_REFUSED", "AlreadyRunning", "BusDown", "BusError", "PulseError", "SettingsError"]
+__all__ = ["SETTING_REFUSED", "AlreadyRunning", "BusDown", "BusError", "BusUnfinished", "PulseError", "SettingsError"]
 
 SETTING_REFUSED: Final = 3
 """Exit code of a process that cannot use a setting: starting it again would not help."""
@@ -37,6 +38,13 @@ class BusError(PulseError):
 
 class BusDown(BusError):
     """The bus does not answer."""
+
+
+class BusUnfinished(BusError):
+    """It is being restored or reset, or that was interrupted: it holds no more than a part."""
+
+    def __init__(self) -> None:
+        super().__init__("a restore or reset of this bus is at work, or did not end: run it again")
 
 
 class AlreadyRunning(PulseError):

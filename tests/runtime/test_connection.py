@@ -3,6 +3,7 @@ import random
 import socket
 
 import pytest
+import uvloop
 
 from processors.runtime.bus import Bus
 from processors.runtime.connection import CONNECTION_FAILURES, connection_options, open_client
@@ -32,6 +33,19 @@ async def test_a_server_that_does_not_answer_is_a_timeout() -> None:
         async with open_client(url, socket_timeout=0.1, socket_connect_timeout=0.1) as client:
             with pytest.raises(CONNECTION_FAILURES, match="Timeout"):
                 await client.ping()
+
+
+def test_a_connection_that_was_reset_fails_like_any_other_on_uvloop_too(server_url: str) -> None:
+    async def send() -> None:
+        options = connection_options(server_url)
+        connection = options.pop("connection_class")(**options)
+        await connection.connect()
+        connection._writer.transport.abort()
+        await asyncio.sleep(0.01)
+        await connection.send_command("PING")
+
+    with pytest.raises(CONNECTION_FAILURES):
+        uvloop.run(send())
 
 
 @pytest.mark.parametrize("scheme", ["redis://localhost", "rediss://localhost", "unix:///tmp/socket"])

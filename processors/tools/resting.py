@@ -1,0 +1,98 @@
+"""A bus at rest: who works on it, what of ours it holds, how it is emptied; and the embedded one if nobody runs it."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
+
+from redis.asyncio import Redis
+
+from processors.runtime.connection import ask_bus
+from processors.runtime.embedded import BUS, EmbeddedServer
+from processors.runtime.errors import BusError
+from processors.runtime.settings import Settings, bus_url_file
+from processors.runtime.supervisor import Supervisor
+from processors.tools.errors import AtWork
+from schemas import streams
+
+__all__ = ["MERGED", "check_rest", "clear", "on_bus", "ours"]
+
+MERGED: Final = (
+    streams.METRICS_FEDERATION,
+    streams.METRICS_MEMORY,
+    streams.FEED_SYNC,
+    streams.FEED_MEMORY,
+    streams.DEAD,
+)
+"""The streams that are merged from all partitions."""
+
+# As long as the aggregators believe in one another.
+_GONE_MS: Final = 1_200
+_SCANNED: Final = 1_000
+_LEASES: Final = streams.lease_key("")
+_OF_PARTITION: Final = re.compile(rb"ark:\{([0-9]+|sim)\}:.*", re.DOTALL)
+# Keys of ARK's own may begin alike: what is not on the map is not ours.
+_OTHERS: Final = frozenset({streams.SOURCES.encode(), *(name.encode() for name in MERGED)}) | {
+    streams.writer_key(name).encode() for name in MERGED
+}
+
+T = TypeVar("T")
+
+
+def on_bus(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
+    """What `work` gives with a client of the bus. The embedded server, where nobody runs it, is run meanwhile. Blocks.
+
+    Raises BusDown: if the bus does not answer. Raises BusError, AlreadyRunning, SettingsError: if it does not start.
+    """
+    if settings.ark_bus_url is not None or bus_url_file(settings.ark_state_dir).exists():
+        return ask_bus(settings, work)
+    with EmbeddedServer(settings.ark_state_dir) as server:
+        supervisor = Supervisor([server.program()])
+        return asyncio.run(_beside(server, supervisor, lambda: ask_bus(settings, work)))
+
+
+async def _beside(server: EmbeddedServer, supervisor: Supervisor, work: Callable[[], T]) -> T:
+    never = asyncio.Event()
+    try:
+        ended = await supervisor.start_first(BUS, server.answers, never)
+        if ended is not None:
+            raise BusError(f"the embedded server ended at its start ({ended}); {server.log} says why")
+        return await asyncio.to_thread(work)
+    finally:
+        await supervisor.end_all(never)
+
+
+async def check_rest(client: Redis) -> None:
+    """Raises AtWork: if an aggregator or a collector runs. Raises redis-py's errors."""
+    seconds, micros = await client.time()
+    now = seconds * 1000 + micros // 1000
+    aggregators = [name async for name, heard in client.zscan_iter(streams.AGGREGATORS) if abs(now - heard) <= _GONE_MS]
+    leases = [key async for key in client.scan_iter(match=f"{_LEASES}*", count=_SCANNED)]
+    workers = [f"aggregator {name.decode(errors='replace')}" for name in sorted(aggregators)]
+    workers += [f"collector {key.decode(errors='replace').removeprefix(_LEASES)}" for key in sorted(leases)]
+    if workers:
+        raise AtWork(workers)
+
+
+async def ours(client: Redis, *, pins: bool = False) -> list[bytes]:
+    """Our keys but the number of partitions, what says who runs, and, unless `pins`, the keys of node ids.
+
+    Raises redis-py's errors.
+    """
+    chosen = _OTHERS | {streams.FEDERATION_PINS.encode()} if pins else _OTHERS
+    # SCAN may give a key twice. Those of a merged stream's writer begin with the brace.
+    keys = {key async for key in client.scan_iter(match="*ark:*", count=_SCANNED)}
+    return [key for key in keys if key in chosen or _OF_PARTITION.fullmatch(key)]
+
+
+async def clear(client: Redis, keys: Iterable[bytes]) -> None:
+    """Remove `keys`, and have nothing start on this bus until its number of partitions is set.
+
+    Raises redis-py's errors. Cancellation: some may be left.
+    """
+    await client.set(streams.PARTITIONS, 0)
+    async with client.pipeline(transaction=False) as pipe:
+        for key in [*keys, streams.AGGREGATORS]:
+            command: Any = ("UNLINK", key)
+            pipe.execute_command(*command)
+        await pipe.execute()
