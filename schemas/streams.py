@@ -42,7 +42,7 @@ SIMULATED: Final = "sim"
 """Name of the partition that holds simulated state, never mixed with the numbered ones."""
 
 PARTITIONS: Final = "ark:partitions"
-"""String: the number of live partitions of this bus, fixed for its life."""
+"""String: the number of live partitions of this bus, fixed for its life; 0 while it is restored or reset."""
 
 
 def _of_partition(name: str) -> Callable[[str], str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from processors.aggregators import memory, partition, sync
 from processors.cli import _parser
 from processors.gateway.server import Server
 from processors.runtime.settings import SETTINGS
@@ -66,3 +67,14 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page, text in pages.items():
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (ROOT / page).parent.joinpath(link).exists(), f"{page} links to {link}"
+
+
+def test_the_bounds_in_the_reckoning_of_capacity_are_those_of_the_code() -> None:
+    bounds = {
+        "MAX_WINDOWS": sync.MAX_WINDOWS,
+        "MAX_PAIRS": sync.MAX_PAIRS,
+        "MAX_DIRTY": partition.MAX_DIRTY,
+        "MAX_KEPT": memory.MAX_KEPT,
+    }
+    for name, bound in bounds.items():
+        assert f"`{name}` = {bound:,} " in DOCS["capacity.md"]

@@ -9,13 +9,30 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from tests.benchmarks import aggregation, commits, freshness, idle, memory, sources
+from tests.benchmarks import (
+    aggregation,
+    bytewax,
+    capacity,
+    commits,
+    foreign,
+    freshness,
+    growth,
+    idle,
+    memory,
+    sources,
+    workers,
+)
 
 _ALL: Final[dict[str, Callable[[], str]]] = {
     "freshness": freshness.measure,
     "memory": memory.measure,
     "sources": sources.measure,
     "aggregation": aggregation.measure,
+    "foreign": foreign.measure,
+    "workers": workers.measure,
+    "bytewax": bytewax.measure,
+    "growth": growth.measure,
+    "capacity": capacity.measure,
     "idle": idle.measure,
     "commits": commits.measure,
 }

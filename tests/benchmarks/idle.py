@@ -17,7 +17,7 @@ from tests.benchmarks.tables import table
 from tests.databases import make_ark, make_reasoning, write_session
 from tests.stack import Stack, running_stack
 
-__all__ = ["cpu_s", "measure"]
+__all__ = ["cpu_s", "measure", "rss_mib"]
 
 _PEERS: Final = 1_000
 # Until the peers, which say nothing more, are offline: their growing suspicion is something that happens.
@@ -38,7 +38,8 @@ def _resident_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def _rss_mib(pid: int) -> float:
+def rss_mib(pid: int) -> float:
+    """Resident memory of a process, MiB."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
@@ -55,10 +56,10 @@ def _rows(stack: Stack) -> list[list[object]]:
     time.sleep(_SPAN_S)
     used = {pid: 100 * (cpu_s(pid) - before[pid]) / _SPAN_S for pid in names}
     rows: list[list[object]] = [
-        [name, f"{used[pid]:.2f}", _CPU_ASKED.get(name, ""), f"{_rss_mib(pid):.0f}", f"{_resident_mib(pid):.0f}"]
+        [name, f"{used[pid]:.2f}", _CPU_ASKED.get(name, ""), f"{rss_mib(pid):.0f}", f"{_resident_mib(pid):.0f}"]
         for pid, name in names.items()
     ]
-    total = (sum(used.values()), sum(map(_rss_mib, names)), sum(map(_resident_mib, names)))
+    total = (sum(used.values()), sum(map(rss_mib, names)), sum(map(_resident_mib, names)))
     return [*rows, ["**all**", f"{total[0]:.2f}", "<= 1", f"{total[1]:.0f} (<= 350)", f"{total[2]:.0f}"]]
 
 
