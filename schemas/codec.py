@@ -49,6 +49,8 @@ __all__ = [
 
 VERSION: Final = 1
 
+_OURS: Final = str(VERSION).encode()
+
 MAX_BODY: Final = 1 << 20
 """Largest body of an event entry that is decoded, in bytes."""
 
@@ -93,6 +95,15 @@ def reason_of(error: msgspec.DecodeError) -> str:
 def _body(fields: Fields) -> bytes:
     """The body of an entry whose version we know. Raises NewerVersion, MalformedEntry."""
     version = fields.get(b"v")
+    if version != _OURS:
+        _check_version(version)
+    body = fields.get(b"d")
+    if body is None:
+        raise MalformedEntry("field d is missing")
+    return body
+
+
+def _check_version(version: bytes | None) -> None:
     if version is None:
         raise MalformedEntry("field v is missing")
     if not version.isdigit() or len(version) > 9:
@@ -101,10 +112,6 @@ def _body(fields: Fields) -> bytes:
         raise MalformedEntry("field v must be at least 1")
     if int(version) > VERSION:
         raise NewerVersion(int(version))
-    body = fields.get(b"d")
-    if body is None:
-        raise MalformedEntry("field d is missing")
-    return body
 
 
 def is_newer(fields: Fields) -> bool:

@@ -61,8 +61,9 @@ def decode_position(text: str) -> dict[str, Position]:
 
 def entry_id(text: bytes | str) -> EntryId:
     """The id in `<ms>-<n>`, comparable. Raises BadPosition: if it is none."""
-    ms, _, n = (text if isinstance(text, str) else text.decode("ascii", "replace")).partition("-")
-    if not (ms.isascii() and ms.isdigit() and n.isascii() and n.isdigit() and len(text) <= 41):
+    name = text if isinstance(text, str) else text.decode("ascii", "replace")
+    ms, _, n = name.partition("-")
+    if not (name.isascii() and ms.isdigit() and n.isdigit() and len(name) <= 41):
         raise BadPosition("an entry id is not <ms>-<n>")
     return EntryId(int(ms), int(n))
 

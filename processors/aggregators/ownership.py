@@ -74,13 +74,14 @@ async def leave(bus: Bus, owner: str) -> None:
 
 
 async def free(bus: Bus, keys: Sequence[str]) -> list[str]:
-    """Those of the meta keys whose lease is over, by our clock. Raises redis-py's errors."""
+    """Those of the meta keys whose lease is over by our clock, or ends later than any. Raises redis-py's errors."""
     async with bus.client.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.hget(key, "lease_until")
         answers = await pipe.execute()
     now = bus.clock.now_ms()
-    return [key for key, until in zip(keys, answers, strict=True) if until is None or int(until) <= now]
+    held = range(now + 1, now + 2 * LEASE_MS + 1)
+    return [key for key, until in zip(keys, answers, strict=True) if until is None or int(until) not in held]
 
 
 async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | None]:

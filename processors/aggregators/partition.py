@@ -45,8 +45,10 @@ some microseconds on each, and serves nobody else meanwhile.
 _MAX_FUTURE_MS: Final = 5_000
 _WORD_MS: Final = 1_000
 # An event changes two keys at most: a sync its window and its sender's state; a node its own, and that of one that is
-# forgotten for it. The seconds of the rates may all be over at once.
-_ROOM_FOR_BATCH: Final = 2 * MAX_BATCH_EVENTS + 70
+# forgotten for it.
+_KEYS_OF_EVENT: Final = 2
+# The seconds of the rates may all be over at once.
+_SECONDS: Final = 70
 _MAX_PARKED_FIELDS: Final = 32
 FORMAT: Final = 2
 """Of the state. 2 keeps the bytes that a peer sent in its window; a state of format 1 is read, and becomes 2."""
@@ -110,8 +112,6 @@ class Partition:
         self._totals = Totals(FORMAT, now)
         # Internal time: the latest `now` that was seen.
         self._now = now
-        # When the newest fact about a peer arrived, ms: then somebody was there to hear.
-        self._heard_at = 0
         # What the next commit tells besides state and roster.
         self._syncs: list[SyncRecord] = []
         self._sessions: list[MemoryRecord] = []
@@ -123,6 +123,8 @@ class Partition:
         self._integrity_sum = 0
         # Id of the newest folded entry.
         self._position = "0-0"
+        # How many more events are sure to fit into the commit; fewer than there may be.
+        self._room = 0
         # Whether anything was folded, or changed by time, since the last commit.
         self._moved = False
 
@@ -152,6 +154,7 @@ class Partition:
                     if self._totals.format > FORMAT:
                         raise msgspec.ValidationError(f"format {self._totals.format} is of a newer release")
                     self._ledger.totals = self._totals.sync
+                    self._roster.heartbeats, self._roster.as_of = self._totals.heartbeats, self._totals.peers_as_of
 
     @property
     def position(self) -> str:
@@ -160,8 +163,10 @@ class Partition:
 
     def has_room(self) -> bool:
         """Whether one more entry is sure to fit into the commit; if not, commit first."""
-        told = len(self._syncs) + len(self._sessions) + len(self._dead) + len(self._parked) + len(self._unparked)
-        return self._dirty() + _ROOM_FOR_BATCH <= MAX_DIRTY and told + MAX_BATCH_EVENTS <= MAX_DIRTY
+        if self._room < MAX_BATCH_EVENTS:
+            told = len(self._syncs) + len(self._sessions) + len(self._dead) + len(self._parked) + len(self._unparked)
+            self._room = min((MAX_DIRTY - _SECONDS - self._dirty()) // _KEYS_OF_EVENT, MAX_DIRTY - told)
+        return self._room >= MAX_BATCH_EVENTS
 
     def _dirty(self) -> int:
         roster, ledger = self._roster, self._ledger
@@ -181,10 +186,13 @@ class Partition:
         self._fold(entry, fields, now)
 
     def _fold(self, entry: str, fields: Mapping[bytes, bytes], now: int) -> None:
-        self._advance(now)
         self._moved = True
+        added = entry_id(entry).ms
+        # Who is behind works at the time of what it reads: silent is who is not in it.
+        self._advance(min(added, now))
         # A foreign producer may name an id of its own; it arrived now at the latest.
-        arrived = min(entry_id(entry).ms, self._now)
+        arrived = min(added, self._now)
+        self._room -= 1
         try:
             batch = codec.decode_events(fields)
         except NewerVersion as error:
@@ -197,6 +205,7 @@ class Partition:
         except MalformedEntry as error:
             self._reject(arrived, "aggregator", error.reason, fields.get(b"d", b""))
             return
+        self._room -= len(batch.events) + len(batch.rejected)
         latest = arrived + _MAX_FUTURE_MS
         for event in batch.events:
             ts = event.ts
@@ -209,19 +218,11 @@ class Partition:
 
     def _hear(self, event: Heartbeat, ts: int, arrived: int) -> None:
         if event.peer in self._roster.peers or self._is_home(event.peer, event, ts):
-            self._note_peers(ts, arrived)
-            self._totals.heartbeats += self._roster.hear(event, ts, arrived)
+            self._roster.hear(event, ts, arrived)
 
     def _lose(self, event: PeerGone, ts: int, arrived: int) -> None:
         if event.peer in self._roster.peers or self._is_home(event.peer, event, ts):
-            self._note_peers(ts, arrived)
             self._roster.lose(event, ts, arrived)
-
-    def _note_peers(self, ts: int, arrived: int) -> None:
-        self._heard_at = max(self._heard_at, arrived)
-        totals = self._totals
-        if totals.peers_as_of is None or ts > totals.peers_as_of:
-            totals.peers_as_of = ts
 
     def _send(self, event: SyncOut, ts: int, arrived: int) -> None:
         if event.sender in self._roster.peers or self._is_home(event.sender, event, ts):
@@ -278,6 +279,7 @@ class Partition:
         To be called when nothing waits to be folded: a peer must not leave before what had arrived of it is read.
         """
         self._advance(now)
+        self._room = 0
         self._roster.settle(self._known_until())
         self._roster.pass_time(self._known_until(), MAX_DIRTY // 8)
         self._ledger.pass_time(self._now, MAX_DIRTY // 8)
@@ -288,7 +290,7 @@ class Partition:
 
     def _known_until(self) -> int:
         """Up to when it is known what was to be heard of the peers, ms: of what comes after it no silence can tell."""
-        return max(self._watch.known_until(self._now), min(self._heard_at, self._now))
+        return max(self._watch.known_until(self._now), min(self._roster.heard_at, self._now))
 
     def next_deadline(self) -> int | None:
         """When time alone changes something next, ms; None if nothing waits for time."""
@@ -341,9 +343,11 @@ class Partition:
             commit.state[f"node:{node_id}"] = self._memory.encode_state(node_id, self._now)
         self._memory.changed.clear()
         self._totals.format, self._totals.sync = FORMAT, self._ledger.totals
+        self._totals.heartbeats, self._totals.peers_as_of = self._roster.heartbeats, self._roster.as_of
         commit.state[_TOTALS] = codec.encode(self._totals)
         commit.partial = codec.encode(self._partial(epoch, n))
         self._moved = False
+        self._room = 0
         return commit
 
     def _collect_feeds(self, commit: Commit) -> None:
@@ -392,7 +396,7 @@ class Partition:
                 latencies=roster.latencies.count,
                 sketch=roster.latencies.snapshot(),
                 rates=ledger.snapshot_rates(),
-                heartbeats_total=self._totals.heartbeats,
+                heartbeats_total=roster.heartbeats,
                 sync_events_total=ledger.totals.syncs,
                 sync_bytes_total=ledger.totals.bytes,
                 sync_failures_total=ledger.totals.failures,
@@ -400,7 +404,7 @@ class Partition:
                 future_total=self._totals.future,
                 overflow_total=ledger.totals.overflow,
                 talkers=ledger.top_talkers(),
-                peers_as_of=self._totals.peers_as_of,
+                peers_as_of=roster.as_of,
                 sync_as_of=ledger.totals.as_of,
             ),
             memory=memory,

@@ -113,6 +113,11 @@ class Roster:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        # How many heartbeats counted, and the newest time of a fact about a peer, ms; None before the first.
+        self.heartbeats = 0
+        self.as_of: int | None = None
+        # When the newest of those facts arrived, ms: then somebody was there to hear.
+        self.heard_at = 0
         # Known peers by id.
         self.peers: dict[str, Peer] = {}
         # How many are online or syncing, and the latencies of those.
@@ -153,18 +158,25 @@ class Roster:
         self._remove(peer_id)
         return None
 
-    def hear(self, event: Heartbeat, ts: int, arrived: int) -> bool:
-        """A heartbeat, observed at `ts`. Returns whether it counts.
+    def _note(self, ts: int, arrived: int) -> None:
+        self.heard_at = max(self.heard_at, arrived)
+        if self.as_of is None or ts > self.as_of:
+            self.as_of = ts
 
-        Not if another service tells of a peer that this node's own Redis told of within two minutes: the service may
-        have it from the same Redis, and then it is the same heartbeat, seconds late.
+    def hear(self, event: Heartbeat, ts: int, arrived: int) -> None:
+        """A heartbeat, observed at `ts`.
+
+        It does not count if another service tells of a peer that this node's own Redis told of within two minutes: the
+        service may have it from the same Redis, and then it is the same heartbeat, seconds late.
 
         One that is dated before the last still brings news: its collector found it after an absence, and could not
         tell when it was written. Facts of one collector come in order, so it counts, and only its time does not.
         """
+        self._note(ts, arrived)
         peer = self._known(event.peer, arrived)
         if peer is not None and peer.learnt_from != event.learnt_from and _is_told(peer, event, ts):
-            return False
+            return
+        self.heartbeats += 1
         if peer is None:
             peer = self.peers[event.peer] = Peer(last_heartbeat=ts)
             self.left.discard(event.peer)
@@ -176,7 +188,6 @@ class Roster:
         if event.tier != peer.tier:
             self.changed_weights.add(event.peer)
         self._take(peer, event, ts)
-        return True
 
     @staticmethod
     def _take(peer: Peer, event: Heartbeat, ts: int) -> None:
@@ -193,6 +204,7 @@ class Roster:
 
         An unknown peer is not lost, nor one that was heard of since, or last from another place than it is gone from.
         """
+        self._note(ts, arrived)
         peer = self._known(event.peer, arrived)
         if peer is None or ts < peer.last_heartbeat or peer.gone or _place(event) != _place(peer):
             return

@@ -86,9 +86,7 @@ class PartitionRunner:
         except Fenced as error:
             self._lose(str(error))
             return
-        self._subscription = await self._bus.subscribe(
-            streams.events_key(self._name), grant.position, self._handle
-        )
+        self._subscription = await self._bus.subscribe(streams.events_key(self._name), grant.position, self._handle)
 
     async def stop(self) -> None:
         """Finish the entries at hand, and read no more."""
@@ -118,10 +116,11 @@ class PartitionRunner:
             return
         try:
             await self._look(entries, known)
+            now = self._bus.clock.now_ms()
             for text, fields in entries:
                 if not partition.has_room():
                     await self._commit()
-                partition.fold(text.decode(), fields, min(self._bus.clock.now_ms(), entry_id(text).ms))
+                partition.fold(text.decode(), fields, now)
             if not partition.has_room():
                 await self._commit()
             partition.pass_time(self._now())

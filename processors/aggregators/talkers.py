@@ -9,6 +9,8 @@ __all__ = ["MAX_TALKERS", "TopTalkers", "top_of"]
 MAX_TALKERS: Final = 10
 """How many are told."""
 
+_KEPT: Final = 4 * MAX_TALKERS
+
 
 def _rank(talker: tuple[str, int]) -> tuple[int, str]:
     """Larger first; ties by id, so that any split of the same peers gives the same list."""
@@ -18,41 +20,39 @@ def _rank(talker: tuple[str, int]) -> tuple[int, str]:
 class TopTalkers:
     """The largest of many values, of which only those that change are looked at.
 
-    A value that grows either gets into the list or does not. Only when one in the list has become smaller may any other
-    be larger, and all are asked for again.
+    More are kept than are told: while one becomes smaller, there is another to take its place. Only when too few are
+    left are all asked for again.
     """
 
     def __init__(self) -> None:
-        # Bytes by peer id, of those in the list.
-        self._top: dict[str, int] = {}
-        # What a value must reach to get in: at most the least of a full list.
-        self._least = 1
-        # Whether one in the list has become smaller since it was made.
-        self._stale = False
+        # Bytes by peer id, of those that are kept.
+        self._kept: dict[str, int] = {}
+        # The worst of those that were kept when some were left out: who is not kept ranks behind it.
+        self._worst = 0, ""
 
     def note(self, peer_id: str, sent_bytes: int) -> None:
         """A peer's value is `sent_bytes` now; 0 for one that is forgotten."""
-        before = self._top.get(peer_id)
-        if before is not None and sent_bytes < before:
-            self._stale = True
-        elif before is not None or sent_bytes >= self._least:
-            self._top[peer_id] = sent_bytes
-            if len(self._top) > MAX_TALKERS:
-                self._take(self._top.items())
+        least, last = self._worst
+        if sent_bytes < least or (sent_bytes == least and peer_id > last):
+            self._kept.pop(peer_id, None)
+            return
+        self._kept[peer_id] = sent_bytes
+        if len(self._kept) > 2 * _KEPT:
+            self._keep(self._kept.items())
 
     def list(self, everybody: Callable[[], Iterable[tuple[str, int]]]) -> tuple[tuple[str, int], ...]:
         """The list as pairs (id, bytes), largest first. `everybody` gives all values, if they are needed."""
-        if self._stale:
-            self._take(everybody())
-        return tuple(sorted(self._top.items(), key=_rank))
+        if len(self._kept) < MAX_TALKERS and self._worst[0]:
+            self._keep(everybody())
+        return tuple(top_of(self._kept.items()))
 
-    def _take(self, talkers: Iterable[tuple[str, int]]) -> None:
-        """Make the list anew of the largest of `talkers`."""
-        self._top = dict(top_of(talkers))
-        self._least = min(self._top.values()) if len(self._top) == MAX_TALKERS else 1
-        self._stale = False
+    def _keep(self, talkers: Iterable[tuple[str, int]]) -> None:
+        """Keep the largest of `talkers`."""
+        kept = top_of(talkers, _KEPT)
+        self._kept = dict(kept)
+        self._worst = (kept[-1][1], kept[-1][0]) if len(kept) == _KEPT else (0, "")
 
 
-def top_of(talkers: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-    """The largest of pairs (id, bytes), largest first; nobody who sent nothing."""
-    return heapq.nsmallest(MAX_TALKERS, ((name, sent) for name, sent in talkers if sent), key=_rank)
+def top_of(talkers: Iterable[tuple[str, int]], most: int = MAX_TALKERS) -> list[tuple[str, int]]:
+    """The `most` largest of pairs (id, bytes), largest first; nobody who sent nothing."""
+    return heapq.nsmallest(most, ((name, sent) for name, sent in talkers if sent), key=_rank)

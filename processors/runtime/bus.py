@@ -30,7 +30,7 @@ from schemas import streams
 __all__ = ["BLOCK_MS", "Bus", "Entry", "Script", "Subscription"]
 
 _RETRY_S: Final = 0.25
-# A batch of ours has some 40 KB, a single event of a foreign producer 150 bytes: as many of the one as of the other would
+# A batch of ours has some 40 KB, a foreign producer's single event 150 bytes: as many of the one as of the other would
 # take all memory, or all time.
 _READ_BYTES: Final = 1 << 20
 _LEAST_RECORDS: Final = 32

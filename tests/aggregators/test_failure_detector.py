@@ -79,3 +79,49 @@ def test_mean_and_variance_of_the_first_few_are_the_plain_ones(lengths: list[int
     mean = sum(lengths) / len(lengths)
     assert known.mean_ms == pytest.approx(mean)
     assert known.variance == pytest.approx(sum((x - mean) ** 2 for x in lengths) / len(lengths), rel=1e-9, abs=1e-3)
+
+
+@given(st.lists(st.integers(500, 3_600_000), min_size=1, max_size=60))
+def test_mean_and_variance_are_those_of_all_intervals_by_their_weights(lengths: list[int]) -> None:
+    weights: list[float] = []
+    for count in range(1, len(lengths) + 1):
+        newest = max(0.1, 1 / count)
+        weights = [(1 - newest) * weight for weight in weights] + [newest]
+    mean = sum(weight * x for weight, x in zip(weights, lengths, strict=True))
+    variance = sum(weight * (x - mean) ** 2 for weight, x in zip(weights, lengths, strict=True))
+    known = learnt(lengths)
+    assert known.count == len(lengths)
+    assert sum(weights) == pytest.approx(1)
+    assert known.mean_ms == pytest.approx(mean)
+    assert known.variance == pytest.approx(variance, rel=1e-6, abs=1e-3)
+
+
+@given(intervals_ms)
+def test_a_timeout_is_between_floor_and_ceiling_or_that_where_nothing_is_known(lengths: list[int]) -> None:
+    known = learnt(lengths)
+    silence = timeout_ms(known)
+    assert 5_000 <= silence <= 300_000 if known.count >= 3 else silence == 120_000
+    assert suspicion(known, silence) == pytest.approx(8, abs=1e-6)
+    assert suspicion(known, silence - 1) < 8
+
+
+def missed(lengths: list[int]) -> list[int]:
+    """The numbers of those heartbeats before which their peer was taken for offline."""
+    return [number for number, length in enumerate(lengths) if length >= timeout_ms(learnt(lengths[:number]))]
+
+
+@given(st.integers(1_000, 90_000), st.lists(st.floats(0.8, 1.25), min_size=10, max_size=40))
+def test_heartbeats_that_come_about_regularly_are_never_missed(interval_ms: int, jitter: list[float]) -> None:
+    assert missed([round(interval_ms * factor) for factor in jitter]) == []
+
+
+def test_heartbeats_that_come_in_bursts_are_never_missed() -> None:
+    assert missed([30_000, 700, 10, 900] * 20) == []
+
+
+def test_heartbeats_that_grow_slower_and_slower_are_never_missed() -> None:
+    assert missed([round(1_000 * 1.05**number) for number in range(110)]) == []
+
+
+def test_a_peer_that_grew_much_faster_is_at_last_missed_as_fast_as_if_it_had_always_been() -> None:
+    assert timeout_ms(learnt([60_000] * 20 + [1_000] * 120)) == 5_000

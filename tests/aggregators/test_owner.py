@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from random import Random
 
 import pytest
 from redis.exceptions import ResponseError
 
 from processors.aggregators.owner import own
-from processors.aggregators.ownership import LEASE_MS, Grant
+from processors.aggregators.ownership import LEASE_MS, Grant, acquire, free, join, renew
 from processors.runtime.bus import Bus
 from processors.runtime.tasks import end_tasks
 from schemas import streams
@@ -180,3 +181,84 @@ async def test_a_duty_that_is_given_back_is_stopped_before_another_has_it(bus: B
         async with owning(bus, second):
             await until(lambda: second.held, 3)
             assert not first.held & second.held
+
+
+class Workers:
+    """Owners of the same duties that come, end in order, and are killed."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        # What each that runs does, its end, and its task.
+        self.running: list[tuple[Work, asyncio.Event, asyncio.Task[None]]] = []
+
+    def come(self) -> None:
+        work, stop = Work(), asyncio.Event()
+        makers = {key: lambda key=key: SmallDuty(work, key) for key in KEYS}
+        self.running.append((work, stop, asyncio.create_task(own(self.bus, [makers], stop))))
+
+    async def end(self, number: int) -> None:
+        _, stop, task = self.running.pop(number)
+        stop.set()
+        await task
+
+    async def kill(self, number: int) -> None:
+        # Cancelled it gives nothing back.
+        await end_tasks([self.running.pop(number)[2]])
+
+    async def share(self) -> None:
+        """Wait until the duties are spread evenly, each held once."""
+        base, left = divmod(len(KEYS), len(self.running))
+        counts = [base] * (len(self.running) - left) + [base + 1] * left
+        await shared(counts, *(work for work, _, _ in self.running))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_in_whatever_order_up_to_five_come_end_and_die_the_duties_are_spread_evenly(bus: Bus, seed: int) -> None:
+    bus.failure = asyncio.get_running_loop().create_future()
+    chance, workers = Random(seed), Workers(bus)
+    for count in (1, 3, 2, 5, 1):
+        while len(workers.running) < count:
+            workers.come()
+        while len(workers.running) > count:
+            await chance.choice([workers.end, workers.kill])(chance.randrange(len(workers.running)))
+        await workers.share()
+    await workers.end(0)
+
+
+async def test_leases_that_ran_out_while_the_server_stood_still_are_kept_if_nobody_else_took_them(bus: Bus) -> None:
+    work = Work()
+    async with owning(bus, work):
+        await work.until(dict.fromkeys(KEYS, 1))
+        before = dict(work.tokens)
+        await bus.client.client_pause(1_500)
+
+        async def kept() -> bool:
+            return not await free(bus, KEYS)
+
+        await until(kept)
+        assert work.held == set(KEYS)
+        assert work.tokens == before
+
+
+async def test_what_another_took_in_the_meantime_is_taken_up_again_when_that_one_goes(bus: Bus) -> None:
+    work = Work()
+    async with owning(bus, work):
+        await work.until(dict.fromkeys(KEYS, 1))
+        await bus.client.hset(KEYS[1], "lease_until", 1)
+        [grant] = await acquire(bus, [KEYS[1]], "another")
+        assert grant is not None
+        # It neither renews its lease nor says that it runs.
+        await work.until({KEYS[0]: 1, KEYS[1]: 2, KEYS[2]: 1})
+    assert await renew(bus, {KEYS[1]: grant.token}) == [KEYS[1]]
+
+
+async def test_the_duties_of_one_that_died_before_the_servers_clock_went_back_are_taken_up(bus: Bus) -> None:
+    await join(bus, "dead")
+    await acquire(bus, KEYS, "dead")
+    ahead = bus.clock.now_ms() + 3_600_000
+    await bus.client.zadd(streams.AGGREGATORS, {"dead": ahead})
+    for key in KEYS:
+        await bus.client.hset(key, "lease_until", ahead)
+    work = Work()
+    async with owning(bus, work):
+        await shared([3], work)

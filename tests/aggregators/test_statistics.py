@@ -1,4 +1,5 @@
 import math
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,21 @@ def test_a_value_that_takes_the_place_of_another_is_as_if_it_had_been_there_firs
     sketch.replace(values[0], after)
     expected = sketch_of([*values[1:], after])
     assert (sketch.bins, sketch.sum_us, sketch.count) == (expected.bins, expected.sum_us, expected.count)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**10), st.booleans()), max_size=100), st.randoms(use_true_random=False))
+def test_in_whatever_order_values_come_and_go_the_sketch_is_that_of_those_that_stay(
+    values: list[tuple[int, bool]], chance: Random
+) -> None:
+    sketch, there = LatencySketch(), list[int]()
+    for value, stays in values:
+        sketch.replace(None, value)
+        there.append(value)
+        if not stays:
+            gone = there.pop(chance.randrange(len(there)))
+            sketch.replace(gone, None)
+    expected = sketch_of(there)
+    assert (sketch.snapshot(), sketch.sum_us, sketch.count) == (expected.snapshot(), sum(there), len(there))
 
 
 def test_no_value_has_no_quantile() -> None:

@@ -3,8 +3,8 @@ from hypothesis import strategies as st
 
 from processors.aggregators.talkers import MAX_TALKERS, TopTalkers, top_of
 
-names = st.sampled_from([f"peer-{number}" for number in range(25)])
-changes = st.lists(st.tuples(names, st.integers(0, 6)), max_size=200)
+names = st.sampled_from([f"peer-{number}" for number in range(120)])
+changes = st.lists(st.tuples(names, st.integers(0, 6)), max_size=400)
 
 
 @given(changes, st.integers(1, 9))

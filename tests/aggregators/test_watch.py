@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.aggregators.watch import MAX_GAPS, Watch
+from processors.aggregators.watch import MAX_GAPS, MISSED_MS, Watch
 from schemas.metrics import SourceState
 
 
@@ -37,11 +37,21 @@ def test_from_stale_to_live_again_is_a_gap() -> None:
     assert watch.silence_ms(10_500, 11_000) == 500
 
 
-def test_a_source_that_said_nothing_for_fifteen_seconds_was_last_there_with_its_last_word() -> None:
+def test_a_source_that_missed_a_word_was_last_there_with_its_last_one() -> None:
     watch = Watch()
     watch.hear(1_000, word("live"))
-    watch.hear(16_000, word("live"))
-    assert watch.silence_ms(0, 16_000) == 1_000
+    watch.hear(8_499, word("live"))
+    assert watch.silence_ms(0, 8_499) == 8_499
+    watch.hear(15_999, word("live"))
+    assert watch.silence_ms(0, 15_999) == 8_499
+
+
+def test_what_comes_before_the_next_word_of_a_source_that_missed_one_says_nothing_of_the_time_between() -> None:
+    watch = Watch()
+    watch.hear(1_000, word("live"))
+    assert watch.silence_ms(0, 8_499) == 8_499
+    assert watch.silence_ms(0, 8_500) == 1_000
+    assert watch.silence_ms(2_000, 8_500) == 0
 
 
 def test_one_of_two_sources_is_enough() -> None:
@@ -100,6 +110,6 @@ def watched_ms(history: list[tuple[int, str]], since: int, until: int) -> int:
     unwatched = 0
     heard = history[spoken[0] : spoken[-1] + 1]
     for (moment, state), (following, _) in pairwise(heard):
-        if state != "live" or following - moment >= 15_000:
+        if state != "live" or following - moment >= MISSED_MS:
             unwatched += max(0, min(following, until) - max(moment, since))
     return until - since - unwatched

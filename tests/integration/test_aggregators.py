@@ -190,10 +190,23 @@ async def test_rejected_input_of_all_partitions_is_gathered_once(bus: Bus, serve
     assert sorted(codec.decode_dead(fields).rejected_by for _, fields in letters) == sorted(f"c{k}" for k in range(50))
 
 
-async def test_a_partition_whose_state_cannot_be_read_does_not_stop_the_others(bus: Bus, server_url: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("totals", "no json"),
+        ("rate:x", "[1,1,1,1]"),
+        (b"peer:\xff", "[1]"),
+        ("peer:p1", b'[1,"\xff"]'),
+        ("sync:p1", f"[[{2**64},1,1],{{}}]"),
+    ],
+    ids=["no JSON", "no second", "no id", "no text", "too large"],
+)
+async def test_a_partition_whose_state_cannot_be_read_does_not_stop_the_others(
+    bus: Bus, server_url: str, name: str | bytes, value: str | bytes
+) -> None:
     sender = await publisher(bus)
     spoilt = streams.partition_of("p1", 16)
-    await bus.client.hset(streams.state_key(spoilt), "totals", "no json")
+    await bus.client.hset(streams.state_key(spoilt), name, value)
     async with aggregating(server_url):
         await sender.publish(SourceBatch("1", list(traffic(bus.clock.now_ms(), 40))))
         theirs = sum(streams.partition_of(f"p{number}", 16) != spoilt for number in range(40))

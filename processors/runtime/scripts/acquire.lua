@@ -14,7 +14,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local meta = redis.call('HMGET', KEYS[1], 'owner', 'lease_until', 'run_id', 'epoch', 'n', 'pos', 'counter')
 local owner, lease_until, run_id, epoch = meta[1], tonumber(meta[2] or '0'), meta[3], meta[4]
-if owner and owner ~= ARGV[1] and lease_until > now then
+-- One that ends later than any is given for is of a clock that went back since, or of the server before this one.
+if owner and owner ~= ARGV[1] and lease_until > now and lease_until <= now + 2 * tonumber(ARGV[2]) then
   return {'HELD', lease_until - now, now}
 end
 if not epoch or run_id ~= ARGV[3] then

@@ -12,8 +12,8 @@
 -- Invariant: n, position, state, roster and what is told of them change together or not at all. Everything is checked
 -- before the first write, because nothing rolls back. Trimming comes first: on a full server it makes the room. What
 -- is not committed by this step or an earlier one is never trimmed. A commit with an old token changes nothing but the
--- count of those. The streams that it adds to are the owner's alone:
--- where somebody else used up their ids, they begin anew.
+-- count of those, one that is ahead of what is committed nothing but the name of the server. The streams that it adds to
+-- are the owner's alone: where somebody else used up their ids, they begin anew.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -26,6 +26,10 @@ if meta[1] ~= ARGV[1] then
   return {'FENCED', now}
 end
 if meta[2] ~= ARGV[2] or meta[3] ~= ARGV[3] then
+  if tonumber(meta[2] or '0') < tonumber(ARGV[2]) then
+    -- An older copy was put in its place: the next owner begins a new epoch, as after another server.
+    redis.call('HDEL', KEYS[1], 'run_id')
+  end
   return {'MOVED', meta[2], meta[3], now}
 end
 
@@ -52,6 +56,14 @@ for i = 1, parked_count or 0 do
 end
 if not whole or not parked_count or at ~= #ARGV + 1 then
   return redis.error_reply('commit: the lists do not add up')
+end
+
+-- A key of another type is an error here, and not when half is written.
+redis.call('HLEN', KEYS[3])
+redis.call('HLEN', KEYS[4])
+-- What was read may be gone: a server that took over may never have had it. Then it comes again, under another id.
+if ARGV[4] ~= ARGV[3] and #redis.call('XRANGE', KEYS[2], ARGV[4], ARGV[4]) == 0 then
+  return {'MOVED', meta[2], meta[3], now}
 end
 
 local n = meta[2] + 1

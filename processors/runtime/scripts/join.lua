@@ -16,5 +16,7 @@ if patience == 0 then
 else
   redis.call('ZADD', KEYS[1], now, ARGV[1])
   redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - patience))
+  -- Heard of by a clock that went back since, or by that of the server before this one.
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. (now + patience), '+inf')
 end
 return {now, unpack(redis.call('ZRANGE', KEYS[1], 0, 999))}
