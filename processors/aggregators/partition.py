@@ -141,10 +141,8 @@ class Partition:
             match kind:
                 case "peer":
                     self._roster.restore(key, encoded)
-                    self._settle_integrity([key])
                 case "sync":
                     self._ledger.restore_window(key, encoded)
-                    self._settle_integrity([key])
                 case "node":
                     self._memory.restore(key, encoded)
                 case "rate":

@@ -129,7 +129,7 @@ class Roster:
         self.changed_rows: set[str] = set()
         self.changed_state: set[str] = set()
         self.left: set[str] = set()
-        # Ids that came, left, or changed their tier since this was last emptied.
+        # Ids that came, left, were restored, or changed their tier since this was last emptied.
         self.changed_weights: set[str] = set()
         self._deadlines = Deadlines()
 
@@ -140,6 +140,7 @@ class Roster:
         peer = self.peers[peer_id] = _decode(encoded)
         peer.tier, peer.says = _known_word(peer.tier), _known_word(peer.says)
         self._count(_OUT, self._sums_of(peer))
+        self.changed_weights.add(peer_id)
         # It is looked at as soon as time may act: its status may be of long ago.
         self._deadlines.set(peer_id, 0)
 

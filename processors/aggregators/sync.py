@@ -95,6 +95,7 @@ class SyncLedger:
         for ts in stored.pairs.values():
             self._count_pair(ts, 1)
         self._talkers.note(peer_id, window.sent)
+        self.changed_ratios.add(peer_id)
         self._arm(peer_id, window)
 
     def encode_window(self, peer_id: str) -> bytes | None:
