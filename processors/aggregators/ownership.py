@@ -89,10 +89,7 @@ async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | Non
 
     Raises redis-py's errors. Cancellation: some may have been acquired; they run out by themselves.
     """
-    run_ids = await bus.run_ids(keys)
-    calls = [
-        ([key], [owner, LEASE_MS, run_id, secrets.token_hex(6)]) for key, run_id in zip(keys, run_ids, strict=True)
-    ]
+    calls = [([key], [owner, LEASE_MS, secrets.token_hex(6)]) for key in keys]
     grants: list[Grant | None] = []
     for answer in await _ACQUIRE.run_many(bus.client, calls):
         if isinstance(answer, Exception):
@@ -107,7 +104,7 @@ async def acquire(bus: Bus, keys: Sequence[str], owner: str) -> list[Grant | Non
 
 
 async def renew(bus: Bus, tokens: Mapping[str, str]) -> list[str]:
-    """Renew the leases of `tokens`, by meta key; returns the keys that are lost to a newer token.
+    """Renew the leases of `tokens`, by meta key; returns the keys that are lost, to a newer token or with their server.
 
     As few calls as the server allows: one a key would be most of what an idle system costs. Raises redis-py's
     errors; then the leases may run out.

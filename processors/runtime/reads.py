@@ -85,6 +85,8 @@ class StreamReader:
                 return
             read.cancel()
         read = asyncio.create_task(read_many(self._client, positions, block_ms=BLOCK_MS, count=count))
+        # Of several that fail only the first is raised, and asyncio would log the others.
+        read.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._waiting[group] = positions, read
 
     async def close(self) -> None:

@@ -60,6 +60,14 @@ async def test_a_stale_token_appends_nothing(bus: Bus) -> None:
     assert await bodies(bus) == []
 
 
+async def test_a_token_that_another_run_of_the_server_gave_appends_nothing(bus: Bus) -> None:
+    out, grant = writer(bus), await granted(bus)
+    await bus.client.hset(out.meta_key, "run_id", "of the server before")
+    with pytest.raises(Fenced, match="ark:feed:sync: fenced"):
+        await out.append(grant, [b"x"], {})
+    assert await bodies(bus) == []
+
+
 async def test_an_append_that_is_repeated_appends_nothing(bus: Bus) -> None:
     out, grant = writer(bus), await granted(bus)
     await out.append(grant, [b"a"], {})

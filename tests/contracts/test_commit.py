@@ -85,6 +85,15 @@ async def test_a_lease_that_ends_later_than_any_is_given_for_is_free(bus: Bus) -
     assert await renew(bus, {KEY: second.token}) == []
 
 
+async def test_who_held_a_lease_of_the_server_before_has_lost_it(bus: Bus) -> None:
+    # It may have read, and committed, what that server lost: what comes now would not be above where it waits.
+    first = await granted(bus)
+    await bus.client.hset(KEY, "run_id", "of the server before")
+    assert await renew(bus, {KEY: first.token}) == [KEY]
+    second = await granted(bus)
+    assert await renew(bus, {KEY: second.token}) == []
+
+
 async def test_a_renewed_lease_lasts(bus: Bus) -> None:
     grant = await granted(bus)
     await bus.client.hset(KEY, "lease_until", 1)

@@ -95,9 +95,11 @@ class Syncs(Producer):
 
     rate = 40.0
 
-    def __init__(self, seed: str, client: "redis.Redis") -> None:
+    def __init__(self, seed: str, client: "redis.Redis", *, keeps: bool = False) -> None:
         super().__init__(seed)
         self._client = client
+        # Whether the list keeps what is published.
+        self._keeps = keeps
         self._bytes = self._failures = 0
         # Of the newest sync. It is the sync's size too: by it the feed tells which one it is.
         self._number = 0
@@ -126,7 +128,7 @@ class Syncs(Producer):
             self._push([text])
             self._dead.expect(text)
             self.written["unreadable"] += 1
-        if self.chance.random() < 0.02:
+        if self.chance.random() < 0.02 and not self._keeps:
             # Into what is published, down to the newest item of it.
             self._client.ltrim("sync_events", 0, self._fresh + self.chance.randrange(64))
 
@@ -151,7 +153,7 @@ class Syncs(Producer):
 
     def rest(self) -> None:
         self._fresh = 0
-        if self.chance.random() < 0.2:
+        if self.chance.random() < 0.2 and not self._keeps:
             self._client.delete("sync_events")
 
     def wrong(self, seen: Seen) -> str:

@@ -4,31 +4,50 @@ import argparse
 import statistics
 import sys
 from collections import Counter
+from itertools import product
+from typing import Any
 
-from tests.faults.kills import JOURNALS, SERVERS, VICTIMS, run_kills
+from tests.faults.kills import FAULTS, JOURNALS, SERVERS, VICTIMS, Report, run_kills
+from tests.faults.victims import TOPOLOGIES
 
 __all__ = ["main"]
 
 
 def main() -> int:
-    """Run, and report what held."""
+    """Run on each kind of bus that was asked for, and report what held."""
+    asked = _parser().parse_args()
+    for server, topology in product(asked.server, asked.topology):
+        report = run_kills(asked.seed, asked.kills, asked.victims, server, topology, asked.journal)
+        print(f"seed {report.seed}, {server} {topology}, journal {asked.journal}")
+        _print(report)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
-    parser.add_argument("--kills", type=int, default=50, help="how many processes to kill (50)")
+    several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
+    parser.add_argument("--kills", type=int, default=50, help="how many processes to kill on each bus (50)")
     parser.add_argument("--seed", type=int, default=1, help="repeats a run (1)")
-    parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=VICTIMS, help="what to kill (all)")
-    parser.add_argument("--server", choices=SERVERS, default="valkey", help="what bus and source run on (valkey)")
+    what = f"what to do: {', '.join(FAULTS)} (all kills)"
+    parser.add_argument("--victims", choices=FAULTS, default=VICTIMS, help=what, **several)
+    parser.add_argument(
+        "--server", choices=SERVERS, default=SERVERS, help="what bus and source run on (both)", **several
+    )
+    parser.add_argument("--topology", choices=TOPOLOGIES, default=TOPOLOGIES, help="what the bus is (both)", **several)
     parser.add_argument("--journal", choices=JOURNALS, default="delete", help="of ARK's databases (delete)")
-    asked = parser.parse_args()
-    report = run_kills(asked.seed, asked.kills, asked.victims, asked.server, asked.journal)
-    kinds = dict(Counter(report.kills))
-    print(f"seed {report.seed}, {asked.server}, journal {asked.journal}: {len(report.kills)} kills, {kinds}")
+    return parser
+
+
+def _print(report: Report) -> None:
+    worst, median = max(report.recovered_s), statistics.median(report.recovered_s)
+    print(f"{len(report.kills)} kills, {dict(Counter(report.kills))}")
     print(f"written: {', '.join(f'{count} {name}' for name, count in report.written.items())}")
     print("after each kill totals, values and peers are the oracle's; each sync, session and dead letter is told once")
-    worst, median = max(report.recovered_s), statistics.median(report.recovered_s)
     print(f"right again after {median:.1f} s (median), {worst:.1f} s (worst), load and the supervisor's delay included")
+    print(f"commits of former owners that were refused: {report.fenced}")
+    print(f"processes that ended by themselves: {report.ended}")
     print(f"resident memory {report.memory[0]:.0f} -> {report.memory[1]:.0f} MiB")
-    print(f"descriptors {report.descriptors[0]} -> {report.descriptors[1]}")
-    return 0
+    print(f"descriptors {report.descriptors[0]} -> {report.descriptors[1]}", flush=True)
 
 
 if __name__ == "__main__":

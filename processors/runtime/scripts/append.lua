@@ -6,15 +6,19 @@
 --       7 number of entries, then their bodies   then pairs (partition, id up to which it was gathered)
 -- Returns {"OK", n, id of the last entry, server ms} | {"FENCED", server ms} | {"MOVED", n, server ms}
 --
--- Invariant: one writer at a time, and every entry's n is one more than the one before it; what was gathered from a
--- partition, and how far, change together. The stream is the writer's alone: where somebody else used up its ids, it
--- begins anew.
+-- Invariant: one writer at a time, of the server's present run, and every entry's n is one more than the one before it;
+-- what was gathered from a partition, and how far, change together. The stream is the writer's alone: where somebody else
+-- used up its ids, it begins anew.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local meta = redis.call('HMGET', KEYS[2], 'token', 'n', 'last_ms', 'epoch')
+local meta = redis.call('HMGET', KEYS[2], 'token', 'n', 'last_ms', 'epoch', 'run_id')
 if meta[1] ~= ARGV[1] then
+  return {'FENCED', now}
+end
+-- A server that was started again may lack what was read from it: then it comes again, under another id.
+if meta[5] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
   return {'FENCED', now}
 end
 if meta[2] ~= ARGV[2] then

