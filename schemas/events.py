@@ -48,7 +48,7 @@ OWN_REDIS: Final = frozenset({"redis", "manifest"})
 """What `learnt_from` says of a peer that this node's own Redis tells of: written by hand, or by a manifest."""
 
 MAX_BATCH_EVENTS: Final = 250
-"""Most events of one stream entry. An event dirties at most three keys of state, and a commit writes at most 1,000."""
+"""Most events of one stream entry. An event dirties at most two keys of state, and a commit writes at most 1,000."""
 
 MAX_BYTES: Final = 2**53
 """Largest transfer size: what a JavaScript number still holds exactly."""

@@ -134,11 +134,7 @@ def _execution_values(totals: Mapping[str, int | Fraction], _: int, columns: Col
 
 
 def _read_index(rows: Iterable[Sequence[Any]], _: Note) -> list[MirrorRow]:
-    return [(rowid, _key(key), _tier_number(tier), None) for rowid, key, tier in rows]
-
-
-def _tier_number(tier: Any) -> int:
-    return _TIER_NUMBERS.get(tier, _OTHER) if isinstance(tier, bytes) else _OTHER
+    return [(rowid, _key(key), _TIER_NUMBERS.get(tier, _OTHER), None) for rowid, key, tier in rows]
 
 
 def _weigh_index(rows: Iterable[MirrorRow]) -> Totals:

@@ -12,6 +12,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -251,21 +252,15 @@ class CodeScanner:
         """Read the next rows from the rowid `first` on; returns up to which one all is known now."""
         await self._let_commit()
         where = "WHERE rowid >= ? ORDER BY rowid LIMIT ?"
-        while True:
-            limit = scan.chunk.rows
-            try:
-                rows = await self._select(scan, where, (first, limit))
-            except (TooSlow, sqlite3.DataError) as error:
-                if limit == 1 and isinstance(error, sqlite3.DataError):
-                    return await self._skip_row(scan, first)
-                if limit == 1:
-                    raise
-                scan.chunk.failed()
-            else:
-                last = rows[-1][0] if len(rows) == limit else LAST_ROWID
-                await self._compare(scan.replace_range, first, last, rows)
-                await self._check_size(scan)
-                return int(last)
+        limit, rows = await self._select(scan, where, lambda limit: (first, limit))
+        if rows is None:
+            return await self._skip_row(scan, first)
+        last = rows[-1][0] if len(rows) == limit else LAST_ROWID
+        await self._compare(scan.replace_range, first, last, rows)
+        if scan.mirror.count > MAX_ROWS:
+            scan.too_large = True
+            await asyncio.to_thread(scan.mirror.close)
+        return int(last)
 
     async def _skip_row(self, scan: TableScan, first: int) -> int:
         """The next row cannot be read: it counts as nothing."""
@@ -275,11 +270,6 @@ class CodeScanner:
             scan.letters.note(_too_big(scan, last))
         await self._compare(scan.replace_range, first, last, [])
         return int(last)
-
-    async def _check_size(self, scan: TableScan) -> None:
-        if scan.mirror.count > MAX_ROWS:
-            scan.too_large = True
-            await asyncio.to_thread(scan.mirror.close)
 
     async def _read_log(self) -> None:
         """Read the next entries of the change log, and the rows that they name."""
@@ -311,28 +301,33 @@ class CodeScanner:
 
     async def _read_rows(self, scan: TableScan, ids: Sequence[int]) -> None:
         """Read the rows `ids`, those that are there."""
-        while ids:
+        where = "WHERE rowid IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+        done = 0
+        while left := ids[done:]:
+            limit, rows = await self._select(scan, where, partial(_first, left))
+            if rows is None:
+                scan.letters.note(_too_big(scan, left[0]))
+                scan.chunk.took(0.0, limit)
+            await self._compare(scan.replace_rows, left[:limit], rows or [])
+            done += limit
+
+    async def _select(
+        self, scan: TableScan, where: str, parameters: Callable[[int], Sequence[object]]
+    ) -> tuple[int, list[Row] | None]:
+        """How many rows were asked for, and those that are there; None for a single one that cannot be read."""
+        while True:
             limit = scan.chunk.rows
-            chosen = ids[:limit]
             try:
-                where = "WHERE rowid IN (SELECT value FROM json_each(?)) ORDER BY rowid"
-                rows = await self._select(scan, where, (json.dumps(chosen),))
+                rows = await self._database.read(f"{scan.select} {where}", parameters(limit))
             except (TooSlow, sqlite3.DataError) as error:
                 if limit > 1:
                     scan.chunk.failed()
                     continue
                 if isinstance(error, TooSlow):
                     raise
-                scan.letters.note(_too_big(scan, chosen[0]))
-                rows = []
-                scan.chunk.took(0.0, limit)
-            await self._compare(scan.replace_rows, chosen, rows)
-            ids = ids[limit:]
-
-    async def _select(self, scan: TableScan, where: str, parameters: Sequence[object]) -> list[Row]:
-        rows = await self._database.read(f"{scan.select} {where}", parameters)
-        scan.chunk.took(self._database.took_s, len(rows))
-        return rows
+                return limit, None
+            scan.chunk.took(self._database.took_s, len(rows))
+            return limit, rows
 
     async def _compare(self, replace: Callable[..., None], *arguments: object) -> None:
         self._compared_s += await asyncio.to_thread(_work_s, replace, *arguments)
@@ -372,6 +367,10 @@ def _is_in_use(journal: Path) -> bool:
             return any(file.read(_JOURNAL_HEADER))
     except OSError:
         return False
+
+
+def _first(ids: Sequence[int], limit: int) -> tuple[str]:
+    return (json.dumps(ids[:limit]),)
 
 
 def _too_big(scan: TableScan, rowid: int) -> str:

@@ -18,7 +18,7 @@ from processors.collectors.lease import Lease
 from processors.collectors.publisher import BusFull, CursorConflict, Publisher, SourceBatch
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
-from processors.runtime.connection import BUS_FAILURES
+from processors.runtime.connection import BUS_FAILURES, in_one_trip
 from processors.runtime.logging import get_logger
 from schemas import streams
 from schemas.events import Rejected
@@ -63,14 +63,8 @@ async def ever_published(bus: Bus, partitions: Sequence[str], collectors: Sequen
 
     Waits while the bus is away. Cancellation: safe.
     """
-
-    async def read() -> list[list[bytes | None]]:
-        async with bus.client.pipeline(transaction=False) as pipe:
-            for partition in partitions:
-                pipe.hmget(streams.cursors_key(partition), list(collectors))
-            return await pipe.execute()
-
-    answers = await until_bus_answers("collectors", read)
+    asked = [("HMGET", streams.cursors_key(partition), *collectors) for partition in partitions]
+    answers = await until_bus_answers("collectors", partial(in_one_trip, bus.client, asked))
     return {name for answer in answers for name, cursor in zip(collectors, answer, strict=True) if cursor is not None}
 
 

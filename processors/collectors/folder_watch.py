@@ -5,14 +5,13 @@ say) gives none, so callers look by themselves now and then. Changes close to ea
 """
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from processors.runtime.logging import get_logger
-from processors.runtime.tasks import end_tasks
+from processors.runtime.tasks import end_tasks, is_set_within
 
 if sys.platform == "linux":
     from asyncinotify import Event, Inotify, Mask
@@ -66,10 +65,7 @@ class FolderWatch:
 
     async def wait(self, seconds: float) -> bool:
         """Return when one of the files may have changed, or after `seconds`. Returns which. Cancellation: safe."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._wake.wait()
-        told = self._wake.is_set()
+        told = await is_set_within(self._wake, seconds)
         self._wake.clear()
         return told
 

@@ -21,9 +21,9 @@ from processors.runtime.clock import BusClock
 from processors.runtime.connection import open_client
 from processors.runtime.keyspace import NOTIFY_OPTION, missing_flags
 from processors.runtime.logging import get_logger
-from processors.runtime.tasks import end_tasks
+from processors.runtime.tasks import end_tasks, is_set_within
 
-__all__ = ["CHECK_S", "SOURCE_FAILURES", "WatchedSource", "keep_watching", "wrong_type"]
+__all__ = ["CHECK_S", "SOURCE_FAILURES", "WatchedSource", "keep_watching"]
 
 SOURCE_FAILURES: Final = (RedisError, OSError)
 """What redis-py raises while the source does not answer, cuts the connection, or refuses."""
@@ -34,12 +34,6 @@ CHECK_S: Final = 5.0
 _TIMEOUT_S: Final = 5.0
 
 _logger = get_logger("collectors")
-
-
-def wrong_type(error: object) -> bool:
-    """Whether the server refused a command because the key holds another type."""
-    # A transaction puts the command before it.
-    return isinstance(error, ResponseError) and "WRONGTYPE Operation" in str(error)
 
 
 class WatchedSource:
@@ -67,8 +61,7 @@ class WatchedSource:
         Returns why there are no notifications, "" if there are.
         """
         try:
-            answer = await self.client.config_get(NOTIFY_OPTION)
-            current = str(answer[NOTIFY_OPTION])
+            current = str((await self.client.config_get(NOTIFY_OPTION))[NOTIFY_OPTION])
             missing = missing_flags(current)
             self.were_off = bool(missing)
             if missing:
@@ -102,9 +95,7 @@ class WatchedSource:
 
         Cancellation: safe.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self.wake.wait()
+        await is_set_within(self.wake, seconds)
         self.wake.clear()
         if self._listener is not None and self._listener.done():
             self._listener.result()

@@ -82,14 +82,9 @@ _decoder = msgspec.json.Decoder(_Stored)
 
 def item_digest(item: bytes) -> bytes:
     """Eight bytes that stand for an item. Of one that is too large only the length and both ends count."""
-    digest = hashlib.blake2b(digest_size=8)
     if len(item) > MAX_ITEM_BYTES:
-        digest.update(b"%d:" % len(item))
-        digest.update(item[:_END_BYTES])
-        digest.update(item[-_END_BYTES:])
-    else:
-        digest.update(item)
-    return digest.digest()
+        item = b"%d:%b%b" % (len(item), item[:_END_BYTES], item[-_END_BYTES:])
+    return hashlib.blake2b(item, digest_size=8).digest()
 
 
 def encode_cursor(position: ListPosition, by: str) -> str:

@@ -6,7 +6,7 @@ digests, then it subscribes and scans, and publishes the differences.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -14,12 +14,13 @@ from redis.exceptions import ResponseError
 from processors.collectors.delivery import Delivery
 from processors.collectors.differ import Change, PeerDiffer, published_name
 from processors.collectors.dirty import DirtyKeys, Expiries
-from processors.collectors.notifications import CHECK_S, WatchedSource, keep_watching, wrong_type
+from processors.collectors.notifications import CHECK_S, WatchedSource, keep_watching
 from processors.collectors.peers import COLLECTOR, PREFIX
 from processors.collectors.published_peers import PublishedPeers
 from processors.collectors.publisher import CursorConflict
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
+from processors.runtime.connection import in_one_trip, wrong_type
 from processors.runtime.logging import get_logger
 
 __all__ = ["MAX_HASH_BYTES", "PeerCollector"]
@@ -154,33 +155,20 @@ class PeerCollector:
     async def _read(self, client: Redis, keys: Sequence[bytes], *, away: bool) -> None:
         """Read `keys` and publish what changed in them."""
         sizes = await self._sizes(client, keys)
-        async with client.pipeline(transaction=False) as pipe:
-            for key, size in zip(keys, sizes, strict=True):
-                # Of one that is too large only whether it is a hash.
-                (pipe.hgetall if size <= MAX_HASH_BYTES else pipe.hlen)(key)
-                pipe.pttl(key)
-            answers: list[Any] = await pipe.execute(raise_on_error=False)
+        # Of one that is too large only whether it is a hash.
+        reads = ("HGETALL" if size <= MAX_HASH_BYTES else "HLEN" for size in sizes)
+        asked = [each for key, read in zip(keys, reads, strict=True) for each in ((read, key), ("PTTL", key))]
         # All of them first: what is observed counts as published, so nothing may fail between.
-        for answer in answers:
-            if isinstance(answer, Exception) and not wrong_type(answer):
-                raise answer
+        answers = await in_one_trip(client, asked, bearable=wrong_type)
         now = self._clock.now_ms()
-        changes = [
-            self._observe(key, answers[2 * index], answers[2 * index + 1], now, away=away)
-            for index, key in enumerate(keys)
-        ]
+        changes = [self._observe(*each, now, away=away) for each in zip(keys, answers[::2], answers[1::2], strict=True)]
         if await self._published.publish(changes):
             self._published_at = asyncio.get_running_loop().time()
 
     async def _sizes(self, client: Redis, keys: Sequence[bytes]) -> list[int]:
         """What each key takes on the server, bytes; 0 where that is not told. A hash may be as large as its memory."""
-        async with client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.memory_usage(key, samples=0)
-            answers = await pipe.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
-                raise answer
+        asked = [("MEMORY USAGE", key, "SAMPLES", 0) for key in keys]
+        answers = await in_one_trip(client, asked, bearable=lambda error: isinstance(error, ResponseError))
         return [answer if isinstance(answer, int) else 0 for answer in answers]
 
     def _observe(

@@ -34,14 +34,9 @@ class Reading(NamedTuple):
 
 def digest(fields: Mapping[bytes, bytes]) -> bytes:
     """Eight bytes that change with the hash: BLAKE2b over its sorted, length-prefixed fields."""
-    state = hashlib.blake2b(digest_size=8)
-    for name in sorted(fields):
-        value = fields[name]
-        # Without the lengths, {a: bc} and {ab: c} would be the same.
-        state.update(b"%d:%d:" % (len(name), len(value)))
-        state.update(name)
-        state.update(value)
-    return state.digest()
+    # Without the lengths, {a: bc} and {ab: c} would be the same.
+    parts = (b"%d:%d:%b%b" % (len(name), len(value), name, value) for name, value in sorted(fields.items()))
+    return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
 
 
 def bad_id(key: bytes) -> str | None:
@@ -54,13 +49,7 @@ def bad_id(key: bytes) -> str | None:
 
 
 def read_peer(
-    key: bytes,
-    fields: Mapping[bytes, bytes],
-    observed: int,
-    *,
-    expires: bool,
-    away: bool,
-    service: str | None = None,
+    key: bytes, fields: Mapping[bytes, bytes], observed: int, *, expires: bool, away: bool, service: str | None = None
 ) -> Reading:
     """The heartbeat that a change of `fields` means, observed at `observed` (ms); the id in `key` must be good.
 
@@ -122,27 +111,21 @@ def _status(text: str, complaints: list[Complaint]) -> str | None:
 
 
 def _latency(text: str, complaints: list[Complaint]) -> float | None:
-    if not text:
-        return None
     latency_ms = number(text)
-    if latency_ms is None:
-        complaints.append(Complaint("latency is not a number", text.encode()))
-        return None
-    if not 0 <= latency_ms <= MAX_LATENCY_MS:
-        complaints.append(Complaint(f"latency must be 0 to {MAX_LATENCY_MS:.0f} ms", text.encode()))
-        return None
-    # Minus zero is a number too, and would be written as -0.0.
-    return abs(latency_ms)
+    if latency_ms is not None and 0 <= latency_ms <= MAX_LATENCY_MS:
+        # Minus zero is a number too, and would be written as -0.0.
+        return abs(latency_ms)
+    if text:
+        clause = "is not a number" if latency_ms is None else f"must be 0 to {MAX_LATENCY_MS:.0f} ms"
+        complaints.append(Complaint(f"latency {clause}", text.encode()))
+    return None
 
 
 def _last_seen(text: str, observed: int, complaints: list[Complaint]) -> int | None:
-    if not text:
-        return None
     seen = instant_ms(text)
-    if seen is None:
-        complaints.append(Complaint("last_seen is not a time", text.encode()))
-        return None
-    if seen > observed + AHEAD_MS:
-        complaints.append(Complaint(f"last_seen must be at most {AHEAD_MS // 1000} s ahead", text.encode()))
-        return None
-    return seen
+    if seen is not None and seen <= observed + AHEAD_MS:
+        return seen
+    if text:
+        clause = "is not a time" if seen is None else f"must be at most {AHEAD_MS // 1000} s ahead"
+        complaints.append(Complaint(f"last_seen {clause}", text.encode()))
+    return None

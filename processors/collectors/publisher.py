@@ -8,11 +8,12 @@ order within a partition. Idempotency: a batch that is sent again, because the a
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from redis.exceptions import OutOfMemoryError
 
 from processors.runtime.bus import Bus, Script
+from processors.runtime.connection import in_one_trip
 from schemas import codec, streams
 from schemas.events import MAX_BATCH_EVENTS, Event, subject
 
@@ -106,18 +107,15 @@ class Publisher:
         self._settle(batch, pending, events, answers)
 
     def _settle(
-        self, batch: SourceBatch, pending: Sequence[str], events: Mapping[str, list[Event]], answers: Sequence[object]
+        self, batch: SourceBatch, pending: Sequence[str], events: Mapping[str, list[Event]], answers: Sequence[Any]
     ) -> None:
         """Take note of what each partition said, all of it, before the first refusal is raised."""
         refusals: list[Exception] = []
         for partition, answer in zip(pending, answers, strict=True):
-            if isinstance(answer, OutOfMemoryError):
-                refusals.append(BusFull(f"partition {partition}: the server's memory is full"))
-                continue
             if isinstance(answer, Exception):
-                refusals.append(answer)
+                full = isinstance(answer, OutOfMemoryError)
+                refusals.append(BusFull(f"partition {partition}: the server's memory is full") if full else answer)
                 continue
-            assert isinstance(answer, list)
             status, detail, server_ms = answer
             self._bus.clock.sync(server_ms)
             if status == b"OK" or (status == b"CONFLICT" and detail.decode() == batch.cursor):
@@ -134,10 +132,8 @@ class Publisher:
             raise refusals[0]
 
     async def _stored(self) -> dict[str, str]:
-        async with self._bus.client.pipeline(transaction=False) as pipe:
-            for partition in self.partitions:
-                pipe.hget(streams.cursors_key(partition), self._collector)
-            answers = await pipe.execute()
+        asked = [("HGET", streams.cursors_key(partition), self._collector) for partition in self.partitions]
+        answers = await in_one_trip(self._bus.client, asked)
         return {
             partition: "" if answer is None else answer.decode()
             for partition, answer in zip(self.partitions, answers, strict=True)

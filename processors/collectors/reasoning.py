@@ -200,11 +200,11 @@ def _created(value: Value, complaints: list[str]) -> int | None:
 
 def _confidence(value: Value, name: str, complaints: list[str]) -> float | None:
     found = _number(value)
-    if found is None or abs(found) > _MAX_CONFIDENCE:
-        if value is not None:
-            complaints.append(f"{name} is not a number between -1e6 and 1e6")
-        return None
-    return found
+    if found is not None and abs(found) <= _MAX_CONFIDENCE:
+        return found
+    if value is not None:
+        complaints.append(f"{name} is not a number between -1e6 and 1e6")
+    return None
 
 
 def _number(value: Value) -> float | None:

@@ -7,13 +7,14 @@ newest state of each source is kept. Ordering: that of the changes of one source
 import asyncio
 import contextlib
 import random
-from typing import Final, cast
+from typing import Final
 
 from processors.collectors.backoff import Backoff
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
-from processors.runtime.connection import BUS_FAILURES
+from processors.runtime.connection import BUS_FAILURES, in_one_trip
 from processors.runtime.logging import get_logger
+from processors.runtime.tasks import is_set_within
 from schemas import codec, streams
 from schemas.metrics import Group
 
@@ -65,9 +66,7 @@ class Reporter:
                 backoff.reset()
                 if due:
                     heartbeat_at = loop.time() + HEARTBEAT_S
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(heartbeat_at):
-                        await self._wake.wait()
+                await is_set_within(self._wake, heartbeat_at - loop.time())
             else:
                 await asyncio.sleep(backoff.next_s())  # nothing announces a bus that comes back
 
@@ -110,10 +109,7 @@ class Reporter:
         Raises redis-py's errors.
         """
         live = [status for status in self._sources if status.state == "live" and status.published_at is not None]
-        async with self._bus.client.pipeline(transaction=False) as pipe:
-            for status in live:
-                pipe.hexists(*cast("tuple[str, str]", status.published_at))
-            answers = await pipe.execute() if live else []
+        answers = await in_one_trip(self._bus.client, [("HEXISTS", *(status.published_at or ())) for status in live])
         lost = [status for status, there in zip(live, answers, strict=True) if not there]
         if lost:
             await self._bus.claim()

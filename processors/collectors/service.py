@@ -9,15 +9,7 @@ from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from processors.collectors import (
-    code_memory,
-    discovery,
-    memory_simulation,
-    peers,
-    reasoning,
-    simulation,
-    sync_events,
-)
+from processors.collectors import code_memory, discovery, memory_simulation, peers, reasoning, simulation, sync_events
 from processors.collectors.activation import FEDERATION, MEMORY, Half
 from processors.collectors.backoff import Backoff
 from processors.collectors.code_reader import CodeCollector

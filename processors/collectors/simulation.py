@@ -77,8 +77,7 @@ class Simulation:
         return events
 
     def _make(self, name: str, index: int, now: int) -> _Peer:
-        usual_ms = 9 * math.exp(0.8 * self._chance.normal())
-        usual_ms = min(250.0, max(1.5, usual_ms))
+        usual_ms = min(250.0, max(1.5, 9 * math.exp(0.8 * self._chance.normal())))
         tier = _TIERS[index % len(_TIERS)]
         return _Peer(f"sim-{name}", tier, usual_ms, usual_ms, silent_from=now + self._chance.exponential(_AWAKE))
 

@@ -5,7 +5,6 @@ and what `ark:sources` tells of the live collectors of its half, of this process
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
@@ -16,6 +15,7 @@ from processors.collectors.publisher import CursorConflict, SourceBatch
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus, Entry
 from processors.runtime.logging import get_logger
+from processors.runtime.tasks import is_set_within
 from schemas import codec, streams
 from schemas.errors import SchemaError
 from schemas.events import Event
@@ -48,15 +48,7 @@ class Simulator:
     """
 
     def __init__(
-        self,
-        bus: Bus,
-        status: SourceStatus,
-        half: Half,
-        make: Making,
-        *,
-        mode: str,
-        seed: int,
-        ever_live: bool,
+        self, bus: Bus, status: SourceStatus, half: Half, make: Making, *, mode: str, seed: int, ever_live: bool
     ) -> None:
         self._bus = bus
         self._clock = bus.clock
@@ -126,8 +118,5 @@ class Simulator:
         """Until a source says something, or time alone changes something."""
         now = self._clock.now_ms()
         due = self._simulation.next_deadline() if self._simulation else self._activation.next_deadline(now)
-        timeout_s = None if due is None else max(0.0, (due - now) / 1000)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._heard.wait()
+        await is_set_within(self._heard, None if due is None else (due - now) / 1000)
         self._heard.clear()

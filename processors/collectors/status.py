@@ -20,13 +20,7 @@ class SourceStatus:
     """
 
     def __init__(
-        self,
-        collector: str,
-        group: Group,
-        *,
-        node: str,
-        changed: Callable[["SourceStatus"], None],
-        lived: bool = False,
+        self, collector: str, group: Group, *, node: str, changed: Callable[["SourceStatus"], None], lived: bool = False
     ) -> None:
         self.collector = collector
         self._group = group

@@ -1,6 +1,5 @@
 """From an item of ARK's list `sync_events` to the two events that tell of it, or to a dead letter."""
 
-import math
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +14,7 @@ COLLECTOR: Final = "sync_events"
 MAX_ITEM_BYTES: Final = 64 << 10
 """Largest item that is decoded."""
 
-_SUCCESS: Final[dict[object, bool]] = {"true": True, "1": True, "false": False, "0": False}
+_SUCCESS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -76,41 +75,32 @@ def _peer(value: object) -> str | None:
 
 
 def _timestamp(value: object, observed: int, complaints: list[str]) -> int:
-    if value is None:
-        return observed
     ts = instant_ms(value)
-    if ts is None:
+    if ts is None and value is not None:
         complaints.append("timestamp is not a time")
-        return observed
-    return ts
+    return observed if ts is None else ts
 
 
 def _action(value: object, complaints: list[str]) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > MAX_ID:
+    if isinstance(value, str) and len(value) <= MAX_ID:
+        return value
+    if value is not None:
         complaints.append(f"event_type must be text of at most {MAX_ID} characters")
-        return ""
-    return value
+    return ""
 
 
 def _bytes(value: object, complaints: list[str]) -> int:
-    if value is None:
-        return 0
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if isinstance(value, int | float) and whole and value == int(value) and 0 <= value <= MAX_BYTES:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int | float) and number and 0 <= value <= MAX_BYTES and value == int(value):
         return int(value)
-    complaints.append(f"bytes must be a whole number from 0 to {MAX_BYTES}")
+    if value is not None:
+        complaints.append(f"bytes must be a whole number from 0 to {MAX_BYTES}")
     return 0
 
 
 def _success(value: object, complaints: list[str]) -> bool | None:
-    if value is None:
-        return None
-    text = value.lower() if isinstance(value, str) else str(value) if type(value) is int else value
-    if isinstance(text, bool):
-        return text
-    if isinstance(text, str) and text in _SUCCESS:
-        return _SUCCESS[text]
-    complaints.append("success must be true or false")
-    return None
+    # True and 1 read the same as text in lower case.
+    ok = _SUCCESS.get(str(value).lower()) if isinstance(value, bool | int | str) else None
+    if ok is None and value is not None:
+        complaints.append("success must be true or false")
+    return ok

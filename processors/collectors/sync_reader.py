@@ -21,7 +21,7 @@ from processors.collectors import sync_events
 from processors.collectors.batching import cut
 from processors.collectors.delivery import Delivery
 from processors.collectors.descent import Descent
-from processors.collectors.notifications import CHECK_S, WatchedSource, keep_watching, wrong_type
+from processors.collectors.notifications import CHECK_S, WatchedSource, keep_watching
 from processors.collectors.overlap import (
     HEADS,
     REPEATED,
@@ -36,6 +36,7 @@ from processors.collectors.publisher import CursorConflict, SourceBatch
 from processors.collectors.status import SourceStatus
 from processors.collectors.sync_events import COLLECTOR, MAX_ITEM_BYTES
 from processors.runtime.bus import Bus
+from processors.runtime.connection import in_one_trip, wrong_type
 from processors.runtime.logging import get_logger
 from schemas.events import Event, SyncOut
 
@@ -174,10 +175,7 @@ class SyncCollector:
 
     async def _look(self, client: Redis) -> int | None:
         """The list's length if that or its head differs from what any partition has: one small round trip."""
-        async with client.pipeline(transaction=True) as pipe:
-            pipe.llen(_KEY)
-            pipe.lrange(_KEY, 0, _LOOK - 1 if self._familiar else 0)
-            length, items = await pipe.execute()
+        length, items = await _piece(client, 0, _LOOK - 1 if self._familiar else 0)
         heads = tuple(map(item_digest, items))
         self._familiar = self._familiar and all(len(item) <= MAX_ITEM_BYTES for item in items)
         changed = any(
@@ -223,11 +221,7 @@ class SyncCollector:
 
     async def _read_piece(self, client: Redis, descent: Descent) -> bool:
         """Read the next piece. Returns whether it is still the same list."""
-        first, last = descent.next_piece()
-        async with client.pipeline(transaction=True) as pipe:
-            pipe.llen(_KEY)
-            pipe.lrange(_KEY, first, last)
-            length, items = await pipe.execute()
+        length, items = await _piece(client, *descent.next_piece())
         return descent.add(items, length, self._clock.now_ms())
 
     async def _tell_gap(self, reading: _Reading) -> None:
@@ -280,6 +274,12 @@ class SyncCollector:
             only = [partition for partition, own in self._positions.items() if own == position]
             await self._send(position._replace(length=0), [event], only)
         self._wrong_type = True
+
+
+async def _piece(client: Redis, first: int, last: int) -> tuple[int, list[bytes]]:
+    """The list's length, and its items from index `first` to `last`, both included, at one moment."""
+    length, items = await in_one_trip(client, [("LLEN", _KEY), ("LRANGE", _KEY, first, last)], transaction=True)
+    return length, items
 
 
 async def _is_small(client: Redis) -> bool:

@@ -167,8 +167,9 @@ def _read_fields(fields: Mapping[str, Any], key: bytes) -> Manifest:
     said = {name: value for name, value in fields.items() if value not in {None, ""}}
     if "hostname" in said:
         _check_name("hostname", said["hostname"])
-    if "status" in said:
-        _check_status(said["status"])
+    # What is no text reads like no status either.
+    if str(said.get("status", "online")).lower() not in PEER_STATUS:
+        raise Refused(400, "status must be online, offline or syncing")
     if "latency" in said:
         _check_latency(said["latency"])
     return Manifest(
@@ -206,11 +207,6 @@ def _check_name(name: str, value: object) -> None:
         and not _MARKUP.intersection(value)
     ):
         raise Refused(400, f"{name} must be text of 1 to {MAX_ID} printable characters without markup")
-
-
-def _check_status(value: object) -> None:
-    if not isinstance(value, str) or value.lower() not in PEER_STATUS:
-        raise Refused(400, "status must be online, offline or syncing")
 
 
 def _check_latency(value: object) -> None:

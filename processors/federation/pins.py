@@ -4,7 +4,7 @@ A pin is read and replaced by compare-and-set; whoever comes second decides agai
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from processors.federation.access import Access
 from processors.federation.errors import Refused
@@ -45,13 +45,15 @@ class Pins:
                 if after == pin:
                     return pin
                 most = "inf" if always else self._most
-                answer = await _PIN.run(
-                    self._bus.client, [FEDERATION_PINS], [node_id, before, codec.encode(after), most]
-                )
+                args = [node_id, before, codec.encode(after), most]
+                answer = await _PIN.run(self._bus.client, [FEDERATION_PINS], args)
                 self._bus.clock.sync(answer[-1])
                 if answer[0] == b"OK":
                     return pin
-                before = _moved(answer)
+                if answer[0] == b"FULL":
+                    raise Refused(503, "there are too many pins to take a new node")
+                # The pin that the script found instead of the expected one.
+                before = answer[1]
 
 
 def _read(body: bytes) -> Pin | None:
@@ -59,11 +61,3 @@ def _read(body: bytes) -> Pin | None:
         return decode_pin(body) if body else None
     except MalformedEntry as error:
         raise Refused(503, "the pin of this node cannot be read, and must be removed by hand") from error
-
-
-def _moved(answer: list[Any]) -> bytes:
-    """The pin that the script found instead of the expected one."""
-    if answer[0] == b"FULL":
-        raise Refused(503, "there are too many pins to take a new node")
-    found: bytes = answer[1]
-    return found

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from processors.federation.access import Access
-from processors.runtime.connection import open_client
+from processors.runtime.connection import in_one_trip, open_client, wrong_type
 
 __all__ = ["MAX_BYTES", "MAX_PEERS", "Registry"]
 
@@ -65,13 +65,7 @@ class Registry:
                     return found
 
     async def _read(self, keys: list[bytes]) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        async with self._client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hgetall(key)
-            answers: list[Any] = await pipe.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, Exception) and "WRONGTYPE" not in str(answer):
-                raise answer
+        answers = await in_one_trip(self._client, [("HGETALL", key) for key in keys], bearable=wrong_type)
         # One that has expired meanwhile is empty.
         return [(key, fields) for key, fields in zip(keys, answers, strict=True) if isinstance(fields, dict) and fields]
 

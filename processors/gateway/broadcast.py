@@ -8,6 +8,7 @@ from processors.gateway.half import Half
 from processors.gateway.legacy import Frames
 from processors.gateway.pace import Pacer
 from processors.runtime.clock import BusClock
+from processors.runtime.tasks import is_set_within
 
 __all__ = ["Broadcast"]
 
@@ -55,10 +56,7 @@ class Broadcast:
             self._wake.clear()
             if self._pacer.take(_loop_ms()):
                 self._tick()
-            try:
-                async with asyncio.timeout(self._pause_s()):
-                    await self._wake.wait()
-            except TimeoutError:
+            if not await is_set_within(self._wake, self._pause_s()):
                 self._note_staleness()
 
     def _tick(self) -> None:

@@ -12,7 +12,7 @@ from processors.gateway.legacy import harmless, or_zero
 from processors.gateway.mesh import Mesh
 from schemas import codec
 from schemas.frames import LegacyPeer, LegacyState, LegacySync
-from schemas.metrics import PeerRow, SyncRecord
+from schemas.metrics import FederationSummary, PeerRow, SyncRecord
 
 __all__ = ["MAX_PEER_BYTES", "MAX_TICK_BYTES", "MeshFrames"]
 
@@ -27,22 +27,12 @@ _STATUS: Final = {"online": "active", "syncing": "syncing", "offline": "idle"}
 _SYNC_STATUS: Final = {None: "active", True: "complete", False: "error"}
 _WHOLE: Final = ("federation_update", "peer_update", "health_update")
 
-# Field of the frame, field of the summary. Both spellings of one value are two rows.
+_SPELLINGS: Final = {"health": "network_health", "integrity": "data_integrity"}
+# Field of the frame, field of the summary, which has another meaning or another form for the three left out.
 _NUMBERS: Final = {
-    "network_health": "network_health",
-    "data_integrity": "data_integrity",
-    "health": "network_health",
-    "integrity": "data_integrity",
-    "total_peers": "total_peers",
-    "active_syncs": "active_syncs",
-    "online_peers": "online_peers",
-    "avg_latency": "avg_latency",
-    "latency_p50": "latency_p50",
-    "latency_p95": "latency_p95",
-    "latency_p99": "latency_p99",
-    "sync_rate": "sync_rate",
-    "sync_bytes_rate": "sync_bytes_rate",
-    "sync_success_rate": "sync_success_rate",
+    name: spelled
+    for name in LegacyState.__struct_fields__
+    if (spelled := _SPELLINGS.get(name, name)) in {*FederationSummary.__struct_fields__} - {"peers", "source", "as_of"}
 }
 
 

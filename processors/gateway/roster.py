@@ -112,7 +112,8 @@ class RecentPeers:
         """The most recently seen rows of `rosters`, the newest first, ties by id."""
         too_few = len(self._candidates) < self._size and self._cutoff is not None
         if self._unknown or too_few:
-            self._keep(heapq.nlargest(2 * self._size + 1, _all_rows(rosters), key=_key), whole=True)
+            rows = (row for roster in rosters for row in roster.rows.values())
+            self._keep(heapq.nlargest(2 * self._size + 1, rows, key=_key), whole=True)
         elif len(self._candidates) > 4 * self._size:
             self._keep(sorted(self._candidates.values(), key=_key, reverse=True), whole=False)
         return heapq.nlargest(self._size, self._candidates.values(), key=_key)
@@ -129,8 +130,3 @@ class RecentPeers:
 
 def _key(row: PeerRow) -> _RecencyKey:
     return row.last_seen, row.id
-
-
-def _all_rows(rosters: Iterable[Roster]) -> Iterable[PeerRow]:
-    for roster in rosters:
-        yield from roster.rows.values()

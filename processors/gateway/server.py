@@ -26,7 +26,7 @@ _HEADERS: Final = {
 }
 
 
-class Server:
+class Server(HttpServer):
     """The gateway's HTTP server, on one host and port."""
 
     def __init__(
@@ -50,18 +50,7 @@ class Server:
         app.router.add_get("/api/health", self._health)
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)
-        self._server = HttpServer(app, "ARK_HTTP_PORT", head_s=head_s)
-
-    async def start(self, host: str, port: int) -> int:
-        """Listen on `host` and `port` (0: any free one). Returns the port.
-
-        Raises SettingsError: if the address cannot be listened on.
-        """
-        return await self._server.start(host, port)
-
-    async def stop(self) -> None:
-        """Listen no more, and end what is still open. Takes about a second at most."""
-        await self._server.stop()
+        super().__init__(app, "ARK_HTTP_PORT", head_s=head_s)
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         return _asset(request, ASSETS["index.html"])

@@ -7,16 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-__all__ = [
-    "EXCESS_PER_S",
-    "MAX_MESSAGE",
-    "RUSH_PER_S",
-    "Ask",
-    "Meter",
-    "Pressure",
-    "same_origin",
-    "understand",
-]
+__all__ = ["EXCESS_PER_S", "MAX_MESSAGE", "RUSH_PER_S", "Ask", "Meter", "Pressure", "same_origin", "understand"]
 
 MAX_MESSAGE: Final = 64 << 10
 """Largest message of a client, in bytes."""

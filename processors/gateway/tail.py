@@ -17,7 +17,7 @@ from processors.gateway.mesh import MAX_SYNCS
 from processors.gateway.roster import Roster
 from processors.gateway.state import State
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
-from processors.runtime.connection import BUS_FAILURES
+from processors.runtime.connection import BUS_FAILURES, in_one_trip
 from processors.runtime.logging import get_logger
 from processors.runtime.reads import StreamReader
 from schemas import codec, streams
@@ -126,10 +126,8 @@ class Tail:
             top = entry_id(newest[0]) if newest else ZERO
             if top < held:
                 raise _Wiped(f"{stream} ends at {entry_text(top)}, before {entry_text(held)}")
-        async with self._bus.client.pipeline(transaction=False) as pipe:
-            for partition in self._rosters:
-                pipe.hmget(streams.meta_key(partition), "epoch", "changes_id")
-            answers = await pipe.execute()
+        asked = [("HMGET", streams.meta_key(partition), "epoch", "changes_id") for partition in self._rosters]
+        answers = await in_one_trip(self._bus.client, asked)
         for roster, (epoch, changes_id) in zip(self._rosters.values(), answers, strict=True):
             roster.check(_text(epoch), _id_or_zero(changes_id))
 

@@ -1,7 +1,7 @@
 """How this project connects to a Redis or Valkey server, be it the bus or a source."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio import Connection, ConnectionPool, Redis
@@ -27,9 +27,11 @@ __all__ = [
     "SOCKET_TIMEOUT_S",
     "ask_bus",
     "connection_options",
+    "in_one_trip",
     "make_cancellable",
     "open_client",
     "partitions_of",
+    "wrong_type",
 ]
 
 CONNECTION_FAILURES: Final = (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError)
@@ -142,6 +144,34 @@ def ask_bus(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
             raise BusDown(f"the bus does not answer: {error}") from error
 
     return asyncio.run(run(bus_url(settings)))
+
+
+async def in_one_trip(
+    client: Redis,
+    commands: Iterable[Sequence[Any]],
+    *,
+    transaction: bool = False,
+    bearable: Callable[[object], bool] | None = None,
+) -> list[Any]:
+    """The answers to `commands`, which are sent together; a `bearable` error stands in the place of its answer.
+
+    Raises redis-py's errors. Cancellation: any of them may have been done.
+    """
+    async with client.pipeline(transaction=transaction) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        # What is raised there has the client of a cluster learn anew where its keys are.
+        answers: list[Any] = await pipe.execute(raise_on_error=bearable is None)
+    for answer in answers:
+        if isinstance(answer, Exception) and not (bearable is not None and bearable(answer)):
+            raise answer
+    return answers
+
+
+def wrong_type(error: object) -> bool:
+    """Whether the server refused a command because the key holds another type."""
+    # A transaction puts the command before it.
+    return isinstance(error, ResponseError) and "WRONGTYPE Operation" in str(error)
 
 
 async def partitions_of(client: Redis, default: int) -> int:

@@ -111,12 +111,11 @@ def errors_as_json(*, loopback_only: bool) -> Middleware:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            answer = json_answer(
-                {"error": error.reason.lower() if error.reason.istitle() else error.reason}, error.status
+            clause = error.reason.lower() if error.reason.istitle() else error.reason
+            answer = json_answer({"error": clause}, error.status)
+            answer.headers.update(
+                {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
             )
-            for name in ("Allow", "Retry-After"):
-                if name in error.headers:
-                    answer.headers[name] = error.headers[name]
             return answer
 
     return middleware

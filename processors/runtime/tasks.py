@@ -1,10 +1,11 @@
-"""Ending tasks."""
+"""Waiting for events, and ending tasks."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["end_tasks"]
+__all__ = ["end_tasks", "is_set_within"]
 
 
 async def end_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:
@@ -17,3 +18,11 @@ async def end_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:
         task.cancel()
     if running:
         await asyncio.wait(running)
+
+
+async def is_set_within(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for `event`, `seconds` at most (None: without end). Returns whether it is set. Cancellation: safe."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()

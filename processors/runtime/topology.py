@@ -4,6 +4,8 @@ import re
 from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from processors.runtime.probes import address
+
 __all__ = ["Topology", "read_topology"]
 
 _DEFAULT_PORTS: Final = {"server": 6379, "cluster": 6379, "sentinel": 26_379}
@@ -38,14 +40,15 @@ def read_topology(url: str) -> Topology:
     user, at, places = parts.netloc.rpartition("@")
     hosts = tuple(_host(place, _DEFAULT_PORTS[kind]) for place in places.split(","))
     path = parts.path.strip("/").split("/")
+    user_at_host = f"{user}{at}{address(*hosts[0])}"
     if kind == "cluster":
         if path not in ([""], ["0"]):
             raise ValueError("must not name a database: a cluster has one only")
-        return Topology("cluster", urlunsplit((scheme, f"{user}{at}{_place(hosts[0])}", "", parts.query, "")), hosts)
+        return Topology("cluster", urlunsplit((scheme, user_at_host, "", parts.query, "")), hosts)
     if not path[0] or len(path) > 2 or not re.fullmatch("[0-9]{0,9}", "".join(path[1:])):
         raise ValueError("must name a master, such as redis+sentinel://host:26379/mymaster/0")
     database = "/" + "".join(path[1:])
-    one = urlunsplit((scheme, f"{user}{at}{_place(hosts[0])}", database, parts.query, ""))
+    one = urlunsplit((scheme, user_at_host, database, parts.query, ""))
     return Topology("sentinel", one, hosts, path[0])
 
 
@@ -57,8 +60,3 @@ def _host(text: str, port: int) -> tuple[str, int]:
     if not 0 < number < 65_536:
         raise ValueError("has a port that is not a number between 1 and 65535")
     return found[1].strip("[]"), number
-
-
-def _place(host: tuple[str, int]) -> str:
-    name, port = host
-    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"

@@ -18,7 +18,7 @@ from processors.runtime.probes import PortTaken, address, check_port, http_get
 from processors.runtime.settings import Settings, hide_password
 from processors.runtime.supervisor import Supervisor, child_environment, read_procfile
 
-__all__ = ["DEFAULT_PROCFILE", "FEDERATION", "INTERRUPTED", "shown_line", "up"]
+__all__ = ["DEFAULT_PROCFILE", "FEDERATION", "INTERRUPTED", "shown_line", "start_server", "up"]
 
 DEFAULT_PROCFILE: Final = Path(__file__).resolve().parents[2] / "Procfile"
 """The checkout's own."""
@@ -98,7 +98,7 @@ async def _main(settings: Settings, supervisor: Supervisor, server: EmbeddedServ
     stop, hurry = _on_signals()
     try:
         if server is not None:
-            await _start_server(supervisor, server, stop)
+            await start_server(supervisor, server, stop)
         async with asyncio.TaskGroup() as group:
             announcing = group.create_task(_announce(settings))
             await supervisor.keep_running(stop)
@@ -127,8 +127,11 @@ def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
     return stop, hurry
 
 
-async def _start_server(supervisor: Supervisor, server: EmbeddedServer, stop: asyncio.Event) -> None:
-    """Start the embedded server; a first start that fails will fail again, so it is an error and not a restart."""
+async def start_server(supervisor: Supervisor, server: EmbeddedServer, stop: asyncio.Event) -> None:
+    """Start the embedded server, and wait until it answers, or `stop` is set.
+
+    Raises BusError: if it does not start: a first start that fails will fail again. Cancellation: it may run.
+    """
     try:
         ended = await supervisor.start_first(BUS, server.answers, stop)
     except OSError as error:

@@ -21,10 +21,10 @@ from redis.exceptions import ResponseError
 from processors.runtime.bus import Script
 from processors.runtime.connection import partitions_of
 from processors.runtime.errors import PulseError
+from processors.runtime.observation import server_ms
 from processors.runtime.output import print_lines
 from processors.runtime.settings import Settings
 from processors.tools.archive import check_archive, read_archive, writing
-from processors.tools.errors import BusHolds
 from processors.tools.resting import MERGED, check_rest, clear, on_bus, ours
 from schemas import streams
 from schemas.snapshots import Header, LoggedEntry, Piece, PieceOfHash, pieces_of_hash, pieces_of_stream
@@ -126,8 +126,7 @@ async def _copy(client: Redis, add: _Add, release: str) -> tuple[Header, int]:
     count = await partitions_of(client, 0)
     if not count:
         raise PulseError("there is nothing to back up: this bus was never used")
-    seconds, micros = await client.time()
-    header = Header(release=release, partitions=count, taken=seconds * 1000 + micros // 1000)
+    header = Header(release=release, partitions=count, taken=await server_ms(client))
     await asyncio.to_thread(add, header)
     keys = 0
     groups = [
@@ -203,7 +202,7 @@ async def _restore(client: Redis, path: Path, *, force: bool) -> int:
     unfinished = await client.get(streams.PARTITIONS) == b"0"
     held = await ours(client)
     if held and not force and not unfinished:
-        raise BusHolds(len(held))
+        raise PulseError(f"this bus holds {len(held)} keys already; use --force to replace them")
     await clear(client, held)
     keys: set[bytes] = set()
     while some := await asyncio.to_thread(_some, pieces):

@@ -254,11 +254,9 @@ def memory_values(summary: MemorySummary, node: str) -> dict[str, Published]:
     for name in (*SESSIONS[:2], *STAGES, *CODE[:2]):
         values[name] = getattr(own, name)
     values["logs"] = tuple(record.id for record in summary.logs or () if record.node == node)
-    return values | _tiers(own.trust_distribution)
-
-
-def _tiers(published: Tiers | None) -> dict[str, Published]:
-    return {f"trust_distribution.{tier}": None if published is None else published.get(tier, 0) for tier in TIERS}
+    if own.trust_distribution is not None:
+        values |= {f"trust_distribution.{tier}": own.trust_distribution.get(tier, 0) for tier in TIERS}
+    return values
 
 
 def federation_values(summary: FederationSummary) -> dict[str, Published]:
@@ -289,10 +287,9 @@ def peer_problem(peer: str, view: PeerView | None, row: PeerView | None, now: in
     for name, said, published in zip(PeerView._fields[:2], view[:2], row[:2], strict=True):
         if said != published:
             return f"{name} {said!r} is published as {published!r}"
-    if (view.latency_ms is None) != (row.latency_ms is None) or abs(
-        (view.latency_ms or 0) - (row.latency_ms or 0)
-    ) > _LATENCY_MS:
-        return f"latency {view.latency_ms} is published as {row.latency_ms}"
+    said_ms, shown_ms = view.latency_ms, row.latency_ms
+    if (said_ms is None) != (shown_ms is None) or abs((said_ms or 0) - (shown_ms or 0)) > _LATENCY_MS:
+        return f"latency {said_ms} is published as {shown_ms}"
     return None
 
 

@@ -16,7 +16,7 @@ from typing import Final, cast
 from redis.asyncio import Redis
 
 from processors.runtime.bus import Entry, Script
-from processors.runtime.connection import ask_bus, partitions_of
+from processors.runtime.connection import ask_bus, in_one_trip, partitions_of
 from processors.runtime.errors import PulseError
 from processors.runtime.output import print_line, print_lines
 from processors.runtime.settings import Settings
@@ -130,10 +130,7 @@ class _Desk:
         """Read the cursors, and finish the letters that an earlier replay began; returns their ids."""
         self._partitions = await partitions_of(self._client, self._partitions)
         names = [*streams.live_partitions(self._partitions), streams.SIMULATED]
-        async with self._client.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hget(streams.cursors_key(name), _NAME)
-            answers = await pipe.execute()
+        answers = await in_one_trip(self._client, [("HGET", streams.cursors_key(name), _NAME) for name in names])
         self._cursors = {
             name: (answer or b"").decode(errors="replace") for name, answer in zip(names, answers, strict=True)
         }

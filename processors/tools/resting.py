@@ -3,16 +3,17 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from redis.asyncio import Redis
 
-from processors.runtime.connection import ask_bus
-from processors.runtime.embedded import BUS, EmbeddedServer
-from processors.runtime.errors import BusError
+from processors.runtime.connection import ask_bus, in_one_trip
+from processors.runtime.embedded import EmbeddedServer
+from processors.runtime.errors import PulseError
+from processors.runtime.observation import server_ms
 from processors.runtime.settings import Settings, bus_url_file
 from processors.runtime.supervisor import Supervisor
-from processors.tools.errors import AtWork
+from processors.runtime.up import start_server
 from schemas import streams
 
 __all__ = ["MERGED", "check_rest", "clear", "on_bus", "ours"]
@@ -54,24 +55,22 @@ def on_bus(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
 async def _beside(server: EmbeddedServer, supervisor: Supervisor, work: Callable[[], T]) -> T:
     never = asyncio.Event()
     try:
-        ended = await supervisor.start_first(BUS, server.answers, never)
-        if ended is not None:
-            raise BusError(f"the embedded server ended at its start ({ended}); {server.log} says why")
+        await start_server(supervisor, server, never)
         return await asyncio.to_thread(work)
     finally:
         await supervisor.end_all(never)
 
 
 async def check_rest(client: Redis) -> None:
-    """Raises AtWork: if an aggregator or a collector runs. Raises redis-py's errors."""
-    seconds, micros = await client.time()
-    now = seconds * 1000 + micros // 1000
+    """Raises PulseError: if an aggregator or a collector runs. Raises redis-py's errors."""
+    now = await server_ms(client)
     aggregators = [name async for name, heard in client.zscan_iter(streams.AGGREGATORS) if abs(now - heard) <= _GONE_MS]
     leases = [key async for key in client.scan_iter(match=f"{_LEASES}*", count=_SCANNED)]
     workers = [f"aggregator {name.decode(errors='replace')}" for name in sorted(aggregators)]
     workers += [f"collector {key.decode(errors='replace').removeprefix(_LEASES)}" for key in sorted(leases)]
     if workers:
-        raise AtWork(workers)
+        further = f" and {len(workers) - 3} more" if len(workers) > 3 else ""
+        raise PulseError(f"stop what works on this bus first: {', '.join(workers[:3])}{further}")
 
 
 async def ours(client: Redis, *, pins: bool = False) -> list[bytes]:
@@ -91,8 +90,4 @@ async def clear(client: Redis, keys: Iterable[bytes]) -> None:
     Raises redis-py's errors. Cancellation: some may be left.
     """
     await client.set(streams.PARTITIONS, 0)
-    async with client.pipeline(transaction=False) as pipe:
-        for key in [*keys, streams.AGGREGATORS]:
-            command: Any = ("UNLINK", key)
-            pipe.execute_command(*command)
-        await pipe.execute()
+    await in_one_trip(client, [("UNLINK", key) for key in [*keys, streams.AGGREGATORS]])

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from processors.runtime.connection import in_one_trip, wrong_type
 from processors.tools.comparison import BUCKET_MS, Count, PeerView, Span, in_window, peer_problem, rate, success
 from processors.tools.counting import Clock, Counts
 from schemas import codec, streams
@@ -91,10 +91,8 @@ class _Mesh:
     async def read_again(self, peers: Sequence[str]) -> None:
         """Read both again, of some peers."""
         hashes = await _hashes(self._source, [_PREFIX + peer.encode() for peer in peers])
-        async with self._bus.pipeline(transaction=False) as pipe:
-            for peer in peers:
-                pipe.hget(streams.peers_key(streams.partition_of(peer, self._partitions)), peer)
-            bodies: list[bytes | None] = await pipe.execute()
+        homes = [streams.peers_key(streams.partition_of(peer, self._partitions)) for peer in peers]
+        bodies = await in_one_trip(self._bus, [("HGET", *each) for each in zip(homes, peers, strict=True)])
         for peer, body in zip(peers, bodies, strict=True):
             self.hashes.pop(peer, None)
             self.rows.pop(peer, None)
@@ -125,13 +123,8 @@ async def _hashes(source: Redis, keys: Sequence[bytes]) -> dict[str, PeerView]:
     views: dict[str, PeerView] = {}
     for start in range(0, len(keys), _KEYS_A_READ):
         page = keys[start : start + _KEYS_A_READ]
-        async with source.pipeline(transaction=False) as pipe:
-            for key in page:
-                pipe.hgetall(key)
-            answers: list[Any] = await pipe.execute(raise_on_error=False)
+        answers = await in_one_trip(source, [("HGETALL", key) for key in page], bearable=wrong_type)
         for key, fields in zip(page, answers, strict=True):
-            if isinstance(fields, RedisError) and not str(fields).startswith("WRONGTYPE"):
-                raise fields
             peer = _utf8(key.removeprefix(_PREFIX))
             if isinstance(fields, dict) and fields and peer is not None and 1 <= len(peer) <= MAX_ID:
                 views[peer] = _view(fields)

@@ -5,7 +5,6 @@ is written together, so that at high rates transactions grow and not the delay.
 """
 
 import asyncio
-import contextlib
 import random
 import signal
 import time
@@ -16,6 +15,7 @@ from typing import Final, NamedTuple
 
 from processors.runtime.output import print_line
 from processors.runtime.settings import Settings
+from processors.runtime.tasks import is_set_within
 from processors.tools.ark_schema import ARK, REASONING
 from processors.tools.databases import DemoDatabase
 from processors.tools.errors import Refused
@@ -119,9 +119,7 @@ class Demo:
             kinds = [KINDS[number % len(KINDS)] for number in range(done, done + due)]
             await asyncio.to_thread(self._change, kinds)
             written.update(kinds)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(started + (done + len(kinds) + 1) / rate):
-                    await stop.wait()
+            await is_set_within(stop, started + (done + len(kinds) + 1) / rate - loop.time())
         return written
 
     def remove(self) -> Counter[str]:

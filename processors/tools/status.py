@@ -26,15 +26,7 @@ from processors.runtime.observation import (
 from processors.runtime.output import print_line, visible
 from processors.runtime.probes import address
 from processors.runtime.settings import Settings, bus_url, hide_password
-from processors.tools.overview import (
-    BusSeen,
-    GatewaySeen,
-    HalfSeen,
-    OfBus,
-    Overview,
-    SourceSeen,
-    troubles,
-)
+from processors.tools.overview import BusSeen, GatewaySeen, HalfSeen, OfBus, Overview, SourceSeen, troubles
 from processors.tools.partitions import read_partitions
 from processors.tools.screen import MARKS, WIDTH, as_json, as_lines
 from schemas import codec, streams

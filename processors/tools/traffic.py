@@ -105,9 +105,7 @@ def is_demo_sync(item: bytes) -> bool:
         fields = json.loads(item)
     except (ValueError, RecursionError):
         return False
-    if not isinstance(fields, dict):
-        return False
-    return all(str(fields.get(end, "")).startswith(PREFIX) for end in ("source", "target"))
+    return isinstance(fields, dict) and all(str(fields.get(end, "")).startswith(PREFIX) for end in ("source", "target"))
 
 
 class Traffic:

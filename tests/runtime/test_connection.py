@@ -4,9 +4,10 @@ import socket
 
 import pytest
 import uvloop
+from redis.exceptions import ResponseError
 
 from processors.runtime.bus import Bus
-from processors.runtime.connection import CONNECTION_FAILURES, connection_options, open_client
+from processors.runtime.connection import CONNECTION_FAILURES, connection_options, in_one_trip, open_client, wrong_type
 from processors.runtime.tasks import end_tasks
 from tests.servers import free_port
 
@@ -33,6 +34,25 @@ async def test_a_server_that_does_not_answer_is_a_timeout() -> None:
         async with open_client(url, socket_timeout=0.1, socket_connect_timeout=0.1) as client:
             with pytest.raises(CONNECTION_FAILURES, match="Timeout"):
                 await client.ping()
+
+
+async def test_a_bearable_error_stands_in_the_place_of_its_answer(server_url: str) -> None:
+    async with open_client(server_url) as client:
+        await client.set("text", "x")
+        refused, answer = await in_one_trip(client, [("HGETALL", "text"), ("GET", "text")], bearable=wrong_type)
+    assert wrong_type(refused)
+    assert answer == b"x"
+
+
+async def test_an_error_of_one_command_among_others_is_raised_unless_it_is_bearable(server_url: str) -> None:
+    async with open_client(server_url) as client:
+        await client.set("text", "x")
+        for transaction in (False, True):
+            with pytest.raises(ResponseError) as caught:
+                await in_one_trip(client, [("GET", "text"), ("LLEN", "text")], transaction=transaction)
+            assert wrong_type(caught.value)
+        with pytest.raises(ResponseError, match="unknown command"):
+            await in_one_trip(client, [("NONSENSE",)], bearable=wrong_type)
 
 
 def test_a_connection_that_was_reset_fails_like_any_other_on_uvloop_too(server_url: str) -> None:
