@@ -12,8 +12,9 @@ from schemas.positions import entry_id
 __all__ = ["Gatherer"]
 
 _AT_ONCE: Final = 500
-# Entries of a partition that are read at once: each may hold a thousand records.
-_ENTRIES: Final = 4
+# Of each partition is read about so much at once: an entry may be a thousand records, or one letter.
+_READ_BYTES: Final = 1 << 16
+_LEAST_ENTRIES: Final = 4
 _FROM: Final = b"from:"
 
 
@@ -34,6 +35,8 @@ class Gatherer(MergedWriter):
         self._bodies: list[bytes] = []
         self._count = 0
         self._read: dict[str, str] = {}
+        # How many entries of each partition the next read brings at most.
+        self._entries = _LEAST_ENTRIES
 
     async def write(self, grant: Grant) -> None:
         """Gather until cancelled. Raises Fenced, redis-py's errors."""
@@ -47,13 +50,19 @@ class Gatherer(MergedWriter):
             if loop.time() >= check_at:
                 positions |= await self.begun_anew(positions)
                 check_at = loop.time() + CHECK_S
-            found = await self._reader.read(positions, count=_ENTRIES)
+            found = await self._reader.read(positions, count=self._entries)
             began = loop.time()
+            self._pace(found)
             positions |= {key: entries[-1][0].decode() for key, entries in found.items()}
             grant = await self._gather(grant, found)
             spare = began + APPEND_INTERVAL_S - loop.time()
             if spare > 0:
                 await asyncio.sleep(spare)
+
+    def _pace(self, found: dict[str, list[Entry]]) -> None:
+        """Have the next read bring about `_READ_BYTES` of each partition, if its entries are as large as these."""
+        sizes = [len(fields.get(b"d", b"")) for entries in found.values() for _, fields in entries]
+        self._entries = min(max(_LEAST_ENTRIES, _READ_BYTES * len(sizes) // (sum(sizes) + 1)), _AT_ONCE)
 
     async def _gather(self, grant: Grant, found: dict[str, list[Entry]]) -> Grant:
         """Append what was found, in pieces. Raises as `append`."""

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, TypeVar, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from processors.aggregators.windows import RATE_WINDOW_MS, SecondSums, is_over
+from processors.aggregators.windows import RATE_WINDOW_MS, SecondSums, is_over, span_of
 from schemas.events import CodeState, NodeSeen, ReasoningSession, ReasoningStage
 from schemas.metrics import (
     MAX_DELTAS,
@@ -81,14 +81,14 @@ class _Node(Struct, array_like=True, omit_defaults=True):
         """Let the seconds that are over leave the rates."""
         SecondSums(2, self.seconds).expire(now)
 
-    def rates(self) -> MemoryRates | None:
-        """The window of the rates with every second between its first and last; None if it is empty."""
-        if not self.seconds:
+    def rates(self, now: int) -> MemoryRates | None:
+        """The window of the rates at `now` with every second between its first and last; None if it is empty."""
+        span = span_of(self.seconds, now)
+        if not span:
             return None
-        start = min(self.seconds)
-        rows = [self.seconds.get(second, (0, 0)) for second in range(start, max(self.seconds) + 1)]
+        rows = [self.seconds.get(second, (0, 0)) for second in span]
         sessions, consolidated = zip(*rows, strict=True)
-        return MemoryRates(start=start, sessions=sessions, consolidated=consolidated)
+        return MemoryRates(start=span.start, sessions=sessions, consolidated=consolidated)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -249,7 +249,7 @@ class MemoryLedger:
             since=node.since,
             reasoning_as_of=node.reasoning_as_of,
             code_as_of=node.code_as_of,
-            rates=node.rates(),
+            rates=node.rates(now),
             sessions_total=node.sessions,
             stages_total=node.stages,
             consolidated_total=node.consolidated,

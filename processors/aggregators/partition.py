@@ -91,7 +91,7 @@ class Commit:
 
 
 _decode_totals = msgspec.json.Decoder(Totals).decode
-_decode_row = msgspec.json.Decoder(list[int]).decode
+_decode_row = msgspec.json.Decoder(tuple[int, int, int, int]).decode
 
 
 class Partition:
@@ -123,6 +123,8 @@ class Partition:
         self._integrity_sum = 0
         # Id of the newest folded entry.
         self._position = "0-0"
+        # The top talkers as they were told last.
+        self._talkers: tuple[tuple[str, int], ...] = ()
         # How many more events are sure to fit into the commit; fewer than there may be.
         self._room = 0
         # Whether anything was folded, or changed by time, since the last commit.
@@ -146,7 +148,7 @@ class Partition:
                 case "node":
                     self._memory.restore(key, encoded)
                 case "rate":
-                    self._ledger.rates.rows[int(key)] = _decode_row(encoded)
+                    self._ledger.rates.rows[int(key)] = list(_decode_row(encoded))
                 case "totals":
                     self._totals = _decode_totals(encoded)
                     if self._totals.format > FORMAT:
@@ -313,6 +315,8 @@ class Partition:
         self._ledger.changed_ratios.clear()
         news = bool(roster.changed_rows or roster.left) or self._integrity_sum != before or self._memory.has_news()
         self._moved = self._moved or news or self._dirty() > MAX_DIRTY // 2
+        # Nobody downstream could let them decay, as the rates do.
+        self._moved = self._moved or self._ledger.top_talkers() != self._talkers
         return self._moved
 
     def _settle_integrity(self, peer_ids: Iterable[str]) -> None:
@@ -380,6 +384,7 @@ class Partition:
     def _partial(self, epoch: str, n: int) -> Partial:
         roster, ledger = self._roster, self._ledger
         memory, nodes = self._memory.tell(self._now)
+        self._talkers = ledger.top_talkers()
         return Partial(
             partition=self.name,
             epoch=epoch,
@@ -393,7 +398,7 @@ class Partition:
                 latency_us=roster.latencies.sum_us,
                 latencies=roster.latencies.count,
                 sketch=roster.latencies.snapshot(),
-                rates=ledger.snapshot_rates(),
+                rates=ledger.snapshot_rates(self._now),
                 heartbeats_total=roster.heartbeats,
                 sync_events_total=ledger.totals.syncs,
                 sync_bytes_total=ledger.totals.bytes,
@@ -401,7 +406,7 @@ class Partition:
                 late_total=ledger.totals.late,
                 future_total=self._totals.future,
                 overflow_total=ledger.totals.overflow,
-                talkers=ledger.top_talkers(),
+                talkers=self._talkers,
                 peers_as_of=roster.as_of,
                 sync_as_of=ledger.totals.as_of,
             ),

@@ -48,6 +48,8 @@ class PartitionRunner:
         self._on_lost: Callable[[str], None] | None = None
         # Id of the newest entry that waited when it was last looked; None once it is folded.
         self._backlog: str | None = None
+        # What the clock showed when it was last worked, ms; the clock goes back only if the server's did.
+        self._latest = 0
         # Folding and committing is one at a time: entries and time both ask for it.
         self._working = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
@@ -91,12 +93,13 @@ class PartitionRunner:
     async def stop(self) -> None:
         """Finish the entries at hand, and read no more."""
         self._on_lost = None
-        if self._timer is not None:
-            self._timer.cancel()
         if self._subscription is not None:
             await self._subscription.stop()
         if self._tick is not None:
             await asyncio.wait({self._tick})
+        # A commit that was at work has set it once more; it would keep all of the state until it goes off.
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def _handle(self, entries: list[Entry]) -> None:
         began = asyncio.get_running_loop().time()
@@ -116,7 +119,12 @@ class PartitionRunner:
             return
         try:
             await self._look(entries, known)
-            now = self._bus.clock.now_ms()
+            now, before = self._bus.clock.now_ms(), self._latest
+            self._latest = now
+            if now < before:
+                # Time in a partition only moves forward: until then everybody would seem silent, and every sync late.
+                self._lose(f"partition {self._name}: the clock of the bus went back")
+                return
             for text, fields in entries:
                 if not partition.has_room():
                     await self._commit()
@@ -134,9 +142,10 @@ class PartitionRunner:
 
     async def _look(self, entries: list[Entry], known: int) -> None:
         """Note up to where entries wait; not in the stream, unless we are behind. Raises redis-py's errors."""
-        if self._backlog is not None:
+        if self._backlog is not None and entries:
             return
-        if self._bus.clock.now_ms() - known > _BEHIND_MS:
+        # What waited may be gone with a server's tail: time would wait for it for ever.
+        if self._backlog is not None or self._bus.clock.now_ms() - known > _BEHIND_MS:
             waiting = await self._bus.newest(streams.events_key(self._name))
             entries = [waiting] if waiting else entries
         self._backlog = entries[-1][0].decode() if entries else None

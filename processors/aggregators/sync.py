@@ -20,6 +20,7 @@ from processors.aggregators.windows import (
     is_over,
     pair_deadline,
     pair_is_over,
+    span_of,
 )
 from schemas.events import SyncOut
 from schemas.metrics import SyncRates
@@ -62,7 +63,12 @@ _decode = msgspec.json.Decoder(_Stored).decode
 
 
 def _buckets_of(stored: _Stored) -> list[int]:
-    """The buckets as they are now, of a window that another format may have written."""
+    """The buckets as they are now, of a window that another format may have written.
+
+    Raises msgspec.ValidationError: if a bucket is not whole.
+    """
+    if stored.width not in {3, _WIDTH} or len(stored.buckets) % stored.width:
+        raise msgspec.ValidationError(f"a bucket must have {_WIDTH} numbers")
     if stored.width == _WIDTH:
         return stored.buckets
     return [number for place in range(0, len(stored.buckets), 3) for number in (*stored.buckets[place : place + 3], 0)]
@@ -121,11 +127,14 @@ class SyncLedger:
             row[2] += ok is not None
             row[3] += ok is True
             self.changed_seconds.add(ts // 1000)
+        left_out = totals.overflow
         # A sender's clock that is ahead would otherwise keep its pairs in the future, and out of the window, for ever.
         happened = min(ts, arrived)
         if not pair_is_over(happened, now):
             self._activate(event.sender, event.target, happened)
         self.take_part(event.sender, ts, now, ok=ok, sent_bytes=sent)
+        # It is one sync, even if neither its pair nor its outcome found room.
+        totals.overflow = min(totals.overflow, left_out + 1)
 
     def take_part(self, peer_id: str, ts: int, now: int, *, ok: bool | None, sent_bytes: int = 0) -> None:
         """A peer took part in a sync of the time `ts`; one that is still under way has no outcome to count."""
@@ -217,18 +226,16 @@ class SyncLedger:
         if deadline is not None:
             self._deadlines.set(peer_id, deadline)
 
-    def snapshot_rates(self) -> SyncRates | None:
-        """The rate windows with every second between their first and last; None if they are empty."""
-        seconds = {*self.rates.rows, *self._pairs}
-        if not seconds:
+    def snapshot_rates(self, now: int) -> SyncRates | None:
+        """The rate windows at `now` with every second between their first and last; None if they are empty."""
+        span = span_of({*self.rates.rows, *self._pairs}, now)
+        if not span:
             return None
-        start = min(seconds)
-        span = range(start, max(seconds) + 1)
         none = (0, 0, 0, 0)
         columns = zip(*(self.rates.rows.get(second, none) for second in span), strict=True)
         syncs, sizes, finished, succeeded = (tuple(column) for column in columns)
         return SyncRates(
-            start=start,
+            start=span.start,
             syncs=syncs,
             bytes=sizes,
             finished=finished,

@@ -6,7 +6,7 @@ decays by itself. Times are milliseconds.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "is_over",
     "pair_deadline",
     "pair_is_over",
+    "span_of",
 ]
 
 RATIO_WINDOW_MS: Final = 300_000
@@ -47,6 +48,15 @@ def pair_is_over(ts: int, now: int) -> bool:
 def pair_deadline(ts: int) -> int:
     """When that will be."""
     return (ts // 1000 + 1) * 1000 + PAIR_WINDOW_MS - 1
+
+
+def span_of(seconds: Iterable[int], now: int) -> range:
+    """Every second from the first to the last of those `seconds` that are near `now`; empty if there are none.
+
+    A server whose clock was ahead, and was set back, leaves some behind that are far from the others.
+    """
+    near = [second for second in seconds if abs(second * 1000 - now) < 2 * RATE_WINDOW_MS]
+    return range(min(near), max(near) + 1) if near else range(0)
 
 
 class SyncWindow:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from faststream import BaseMiddleware
 from faststream.redis import RedisBroker, RedisClusterBroker, RedisSentinelBroker, StreamSub
@@ -17,6 +17,7 @@ from faststream.redis.message import FAKE_CONSUMER, BatchStreamMessage, RedisBat
 from faststream.redis.subscriber.usecases import StreamBatchSubscriber, stream_subscriber
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from processors.runtime.clock import BusClock
@@ -132,15 +133,11 @@ class _PacedStream(StreamSub):
         self.max_records = min(max(_LEAST_RECORDS, _READ_BYTES * len(entries) // (size + 1)), _MOST_RECORDS)
 
 
-class Subscription:
-    """One stream read by FastStream from a position that the caller chose."""
+Subscription: TypeAlias = StreamBatchSubscriber
+"""One stream read by FastStream from a position that the caller chose.
 
-    def __init__(self, subscriber: StreamBatchSubscriber) -> None:
-        self._subscriber = subscriber
-
-    async def stop(self) -> None:
-        """Read no more. An entry that is being handled is finished first."""
-        await self._subscriber.stop()
+`stop` has it read no more; an entry that is being handled is finished first.
+"""
 
 
 def _broker(url: str, middleware: type[BaseMiddleware]) -> RedisBroker:
@@ -264,16 +261,6 @@ class Bus:
             await self._cluster.info("server", "memory", target_nodes=node) for node in self._cluster.get_primaries()
         ]
 
-    async def run_ids(self, keys: Sequence[str]) -> list[str]:
-        """The run id of the server of each key: another one means that it was restarted, and may have lost writes."""
-        if self._cluster is None:
-            return [str((await self.client.info("server"))["run_id"])] * len(keys)
-        nodes = [self._cluster.get_node_from_key(key) for key in keys]
-        found = {node.name: node for node in nodes if node is not None}
-        infos = await asyncio.gather(*(self._cluster.info("server", target_nodes=node) for node in found.values()))
-        run_ids = dict(zip(found, (str(info["run_id"]) for info in infos), strict=True))
-        return [run_ids[node.name] if node is not None else "" for node in nodes]
-
     async def subscribe(
         self, stream: str, after: str, handler: Callable[[list[Entry]], Awaitable[None]]
     ) -> Subscription:
@@ -285,21 +272,24 @@ class Bus:
         # persistent=False: the broker forgets it once stopped. `last_id` moves on before the handler runs, so it is
         # never asked where it stands: a failed commit stops this subscription and makes a new one.
         source = _PacedStream(stream, batch=True, last_id=after, polling_interval=BLOCK_MS, max_records=_LEAST_RECORDS)
-        subscriber: Any = self.broker.subscriber(
-            stream=source,
-            parser=_parse,
-            decoder=_decode,
-            persistent=False,
-        )
+        subscriber: Any = self.broker.subscriber(stream=source, parser=_parse, decoder=_decode, persistent=False)
 
         async def handle(entries: list[Entry]) -> None:
             source.pace(entries)
             await handler(entries)
 
+        async def read(*args: Any) -> None:
+            try:
+                await get_messages(*args)
+            except ResponseError as error:
+                # FastStream would try again at once, and remember each try: it waits after a lost connection alone.
+                raise RedisConnectionError(str(error)) from error
+
+        get_messages, subscriber._get_msgs = subscriber._get_msgs, read
         subscriber(handle)
-        subscription = Subscription(subscriber)
+        subscription: Subscription = subscriber
         try:
-            await subscriber.start()
+            await subscription.start()
         except BaseException:
             # Its reading task runs already: a start that fails or is cancelled would leave it behind for ever.
             await subscription.stop()

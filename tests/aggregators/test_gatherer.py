@@ -1,12 +1,15 @@
 """The gatherer on a real bus: each entry of its kind once, whatever stands beside it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+
+import pytest
 
 from processors.aggregators.gatherer import Gatherer
 from processors.aggregators.ownership import Grant, acquire
-from processors.runtime.bus import Bus
+from processors.runtime.bus import Bus, Entry
+from processors.runtime.reads import StreamReader
 from schemas import streams
 from schemas.positions import ZERO, entry_id
 from tests.reading import entries_of
@@ -70,6 +73,25 @@ async def test_a_great_many_records_are_appended_in_pieces_each_once(bus: Bus) -
     async with gathering(bus):
         assert await gathered(bus, 2_000) == [record.encode() for each in records for record in each]
     assert await bus.client.hget(META, "from:0") == b"5-0"
+
+
+async def test_more_is_read_at_once_of_entries_that_are_small(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+
+    async def counted(self: StreamReader, positions: Mapping[str, str], *, count: int) -> dict[str, list[Entry]]:
+        nonlocal reads
+        reads += 1
+        return await read(self, positions, count=count)
+
+    read = StreamReader.read
+    monkeypatch.setattr(StreamReader, "read", counted)
+    async with bus.client.pipeline(transaction=False) as pipe:
+        for number in range(1, 2_001):
+            pipe.xadd(streams.feed_key("0"), {"t": "memory", "d": "m"}, id=f"{number}-0")
+        await pipe.execute()
+    async with gathering(bus):
+        await gathered(bus, 2_000)
+    assert reads < 20
 
 
 async def test_an_entry_of_its_kind_without_a_body_is_passed_over(bus: Bus) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processors.aggregators import sync
 from processors.aggregators.merge_federation import merge_federation
 from processors.aggregators.partition import MAX_DIRTY, Partition
 from processors.aggregators.sync import MAX_PAIRS
@@ -263,6 +264,12 @@ def test_a_peer_of_more_targets_than_the_bound_counts_in_totals_and_says_so() ->
     assert summary.sync_events_total == MAX_PAIRS + 7
 
 
+def test_a_sync_that_finds_no_room_is_left_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "MAX_WINDOWS", 0)
+    summary = fold_all([(START, SyncOut(ts=START, sender="a", target="b", bytes=7, ok=True))], START)
+    assert (summary.sync_events_total, summary.overflow_total) == (1, 1)
+
+
 def test_state_of_a_newer_release_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="format 3 is of a newer release"):
         Partition("0", START, 1).restore("0-0", {b"totals": b"[3, 0]"})
@@ -317,6 +324,44 @@ def test_the_top_talkers_are_those_of_the_last_five_minutes() -> None:
     assert commit(heir, {}, {}, START).federation.talkers == tuple(expected)
     settle(heir, START + 310_000)
     assert commit(heir, {}, {}, START + 310_000).federation.talkers == ()
+
+
+def test_who_sent_nothing_for_five_minutes_is_no_talker_although_nothing_else_happens() -> None:
+    partition = Partition("0", START, 1)
+    partition.fold(f"{START}-0", entry(SyncOut(ts=START, sender="a", target="x", bytes=8)), START)
+    assert commit(partition, {}, {}, START).federation.talkers == (("a", 8),)
+    assert not partition.needs_commit()
+    settle(partition, START + 310_000)
+    assert partition.needs_commit()
+    assert commit(partition, {}, {}, START + 310_000).federation.talkers == ()
+    assert not partition.needs_commit()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {b"sync:a": b"[[170000000,1,0,44,170000001],{},4]"},
+        {b"sync:a": b"[[170000000,1,0,44,5],{},5]"},
+        {b"sync:a": b"[[170000000,1],{}]"},
+        {b"rate:1700000005": b"[1,700,1]"},
+    ],
+)
+def test_a_state_whose_rows_are_not_whole_is_refused_before_it_is_used(fields: dict[bytes, bytes]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        Partition("0", START, 1).restore("0-0", fields)
+
+
+def test_what_a_clock_counted_that_was_ahead_for_a_while_costs_its_successor_nothing() -> None:
+    ahead = START + 24 * HOUR
+    wrong, state = Partition("0", ahead, 1), dict[str, bytes]()
+    wrong.fold(f"{ahead}-0", entry(SyncOut(ts=ahead, sender="a", target="x", bytes=8)), ahead)
+    commit(wrong, state, {}, ahead)
+    heir = Partition("0", START, 1)
+    heir.restore(f"{ahead}-0", {name.encode(): value for name, value in state.items()})
+    heir.fold(f"{ahead}-1", entry(SyncOut(ts=START, sender="a", target="y", bytes=8)), START)
+    rates = commit(heir, {}, {}, START).federation.rates
+    assert rates is not None
+    assert (rates.start, rates.syncs, rates.pairs) == (START // 1000, (1,), (1,))
 
 
 def beat(ts: int, learnt_from: str) -> Event:

@@ -1,5 +1,6 @@
 """The runner of one partition on a real bus: what waits in the stream is folded before time may act."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from processors.aggregators.ownership import Grant, acquire
 from processors.aggregators.partition import Partition
 from processors.aggregators.runner import PartitionRunner
 from processors.aggregators.watch import Watch
-from processors.runtime.bus import Bus
+from processors.runtime.bus import Bus, Entry
 from processors.runtime.clock import BusClock
 from schemas import codec, streams
 from schemas.events import Event, Heartbeat
@@ -175,6 +176,66 @@ async def test_who_died_during_a_pause_is_found_after_it_and_what_is_known_is_as
     committed = await bus.client.hgetall(streams.state_key("0"))
     for peer in ("peer:dead", "peer:a"):
         assert committed[peer.encode()] == state[peer]
+
+
+async def test_time_does_not_wait_for_an_entry_that_was_lost_before_it_was_read(
+    bus: Bus, clock: PausedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = range(clock.moment + 600, clock.moment + MINUTE, 600)
+    seen: list[Entry] = []
+
+    async def newest(stream: str) -> Entry | None:
+        seen.append((f"{clock.moment - 1}-0".encode(), {}))
+        return seen[0] if len(seen) == 1 else await look(stream)
+
+    async def found() -> bool:
+        return (await told(bus, "a"))[-1:] == ["offline"]
+
+    look = bus.newest
+    async with working(bus):
+        clock.moment += MINUTE
+        monkeypatch.setattr(bus, "newest", newest)
+        await beats(bus, "a", times[:40])
+        await until(found)
+
+
+async def test_a_partition_is_restored_when_the_clock_of_the_bus_went_back(bus: Bus, clock: PausedClock) -> None:
+    lost: list[str] = []
+    [grant] = await acquire(bus, [META], "one")
+    assert grant is not None
+    worker = PartitionRunner(bus, "0", 1, 60 * MINUTE, Watch())
+    await worker.start(grant, lost.append)
+    clock.moment += MINUTE
+    await beats(bus, "a", range(clock.moment, clock.moment + 1))
+    await consumed(bus, f"{clock.moment}-0")
+    clock.moment -= MINUTE
+    await beats(bus, "a", range(clock.moment + MINUTE + 1, clock.moment + MINUTE + 2))
+    await until(lambda: lost)
+    await worker.stop()
+    assert lost == ["partition 0: the clock of the bus went back"]
+
+
+async def test_no_timer_keeps_the_state_of_a_runner_that_was_stopped_while_it_committed(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any) -> Grant:
+        begun.set()
+        await go_on.wait()
+        return await checkpoint.commit(*args)
+
+    now = bus.clock.now_ms()
+    async with working(bus) as worker:
+        monkeypatch.setattr(runner, "commit", slow)
+        await beats(bus, "a", range(now, now + 1))
+        await begun.wait()
+        stopping = asyncio.create_task(worker.stop())
+        await until(lambda: worker._on_lost is None)
+        go_on.set()
+        await stopping
+        assert worker._timer is not None
+        assert worker._timer.cancelled()
 
 
 @pytest.mark.parametrize("written", [True, False], ids=["after its commit", "before its commit"])
