@@ -8,7 +8,7 @@ most of it where peers are few. What a restore takes is the median of three.
 import random
 import statistics
 import time
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import uvloop
 
@@ -118,7 +118,10 @@ async def _commits(url: str, peers: int) -> _Commits:
         now = bus.clock.now_ms()
         for start in range(0, len(ours), MAX_BATCH_EVENTS):
             batch = [heartbeat(peer, now, number) for peer in ours[start : start + MAX_BATCH_EVENTS]]
-            partition.fold(f"{now}-{number}{start:03}", {b"v": b"1", b"d": codec.encode(batch)}, now)
+            body = codec.encode(batch)
+            fields: Any = codec.entry_fields("events", now, body)
+            entry: Any = await bus.client.xadd(streams.events_key(name), fields)
+            partition.fold(entry.decode(), {b"v": b"1", b"d": body}, bus.clock.now_ms())
         works.append(partition.collect(grant.epoch, grant.n + 1, now))
         began = time.perf_counter()
         grant = await commit(bus, name, grant, works[-1], _RETENTION_MS)
