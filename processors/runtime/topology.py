@@ -8,6 +8,8 @@ from processors.runtime.probes import address
 
 __all__ = ["Topology", "read_topology"]
 
+# urllib's newer releases refuse several hosts if one is an IPv6 address.
+_PARTS: Final = re.compile(r"([^:/?#+]*)\+([^:/?#]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
 _DEFAULT_PORTS: Final = {"server": 6379, "cluster": 6379, "sentinel": 26_379}
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/\s]+)(?::([0-9]{1,5}))?")
 
@@ -31,24 +33,25 @@ def read_topology(url: str) -> Topology:
     Sentinel is `redis+sentinel://[user:password@]host[:port],.../master[/database]`, where user and password are the
     servers'. `rediss+` instead of `redis+` is TLS. Raises ValueError: if it is none of these; the text is a clause.
     """
-    parts = urlsplit(url)
-    scheme, _, kind = parts.scheme.partition("+")
-    if not kind:
+    parts = _PARTS.fullmatch(url)
+    if parts is None:
+        urlsplit(url)
         return Topology("server", url, ())
+    scheme, kind, netloc, tail, query = parts.groups(default="")
     if scheme not in {"redis", "rediss"} or kind not in {"cluster", "sentinel"}:
         raise ValueError("must begin with redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://")
-    user, at, places = parts.netloc.rpartition("@")
+    user, at, places = netloc.rpartition("@")
     hosts = tuple(_host(place, _DEFAULT_PORTS[kind]) for place in places.split(","))
-    path = parts.path.strip("/").split("/")
+    path = tail.strip("/").split("/")
     user_at_host = f"{user}{at}{address(*hosts[0])}"
     if kind == "cluster":
         if path not in ([""], ["0"]):
             raise ValueError("must not name a database: a cluster has one only")
-        return Topology("cluster", urlunsplit((scheme, user_at_host, "", parts.query, "")), hosts)
+        return Topology("cluster", urlunsplit((scheme, user_at_host, "", query, "")), hosts)
     if not path[0] or len(path) > 2 or not re.fullmatch("[0-9]{0,9}", "".join(path[1:])):
         raise ValueError("must name a master, such as redis+sentinel://host:26379/mymaster/0")
     database = "/" + "".join(path[1:])
-    one = urlunsplit((scheme, user_at_host, database, parts.query, ""))
+    one = urlunsplit((scheme, user_at_host, database, query, ""))
     return Topology("sentinel", one, hosts, path[0])
 
 
