@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from processors.runtime.errors import BusDown, SettingsError
 from processors.runtime.topology import read_topology
@@ -222,9 +222,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 def hide_password(url: str) -> str:
     """`url` without its user name, password and query, fit for logs."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return re.sub(r"(?<=://)[^/?#]*@|[?#].*", "", url, flags=re.DOTALL)
 
 
 def node_id(settings: Settings) -> str:

@@ -93,6 +93,7 @@ def test_a_duration_is_read_in_its_unit(text: str, ms: int) -> None:
         ("redis://user:secret@host:1/2", "redis://host:1/2"),
         ("redis://:se@cret@host/0", "redis://host/0"),
         ("rediss://host/0?password=secret", "rediss://host/0"),
+        ("redis+cluster://u:secret@a:1,[::1]:3", "redis+cluster://a:1,[::1]:3"),
     ],
 )
 def test_an_address_is_shown_without_credentials(url: str, shown: str) -> None:
