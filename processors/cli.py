@@ -20,6 +20,7 @@ from typing import Final, TypeAlias, cast
 
 from processors.runtime.errors import PulseError
 from processors.runtime.settings import Settings, bus_url, load_settings
+from schemas.streams import MAX_PARTITIONS
 
 __all__ = ["FAILURE", "INTERRUPTED", "OK", "STAGES", "main"]
 
@@ -32,7 +33,6 @@ STAGES: Final = ("collectors", "federation", "aggregators", "gateway")
 
 _TOPICS: Final = ("federation", "memory", "sync", "logs", "sources", "dead", "peers")
 
-_MAX_PARTITIONS: Final = 1_024
 
 _EXIT_CODES: Final = """\
 exit codes:
@@ -55,8 +55,8 @@ def _positive(text: str) -> int:
 
 
 def _partition_count(text: str) -> int:
-    if (count := _positive(text)) > _MAX_PARTITIONS:
-        raise argparse.ArgumentTypeError(f"must be at most {_MAX_PARTITIONS}")
+    if (count := _positive(text)) > MAX_PARTITIONS:
+        raise argparse.ArgumentTypeError(f"must be at most {MAX_PARTITIONS}")
     return count
 
 
@@ -141,7 +141,7 @@ def _add_bus_actions(bus: argparse.ArgumentParser) -> None:
     reset.add_argument("--yes", action="store_true", required=True, help="without it nothing is removed")
     reset.add_argument("--pins", action="store_true", help="forget which key each node id belongs to, too")
     repartition = actions.add_parser("repartition", help="give it another number of partitions")
-    repartition.add_argument("count", type=_partition_count, metavar="N", help=f"1 to {_MAX_PARTITIONS}")
+    repartition.add_argument("count", type=_partition_count, metavar="N", help=f"1 to {MAX_PARTITIONS}")
 
 
 def _add_peer_actions(peer: argparse.ArgumentParser, as_json: argparse.ArgumentParser) -> None:

@@ -12,10 +12,12 @@ from typing import Final
 
 __all__ = [
     "AGGREGATORS",
+    "AGGREGATOR_GONE_MS",
     "DEAD",
     "FEDERATION_PINS",
     "FEED_MEMORY",
     "FEED_SYNC",
+    "MAX_PARTITIONS",
     "METRICS_FEDERATION",
     "METRICS_MEMORY",
     "PARTITIONS",
@@ -43,6 +45,9 @@ SIMULATED: Final = "sim"
 
 PARTITIONS: Final = "ark:partitions"
 """String: the number of live partitions of this bus, fixed for its life; 0 while it is restored or reset."""
+
+MAX_PARTITIONS: Final = 1_024
+"""Most live partitions of a bus."""
 
 
 def _of_partition(name: str) -> Callable[[str], str]:
@@ -85,8 +90,11 @@ Bound: one field a node, 100,000.
 AGGREGATORS: Final = "ark:aggregators"
 """Sorted set: the aggregators that run, which share the partitions, by when they were last heard of (server ms).
 
-Aggregators -> aggregators, operators. Bound: one a process, 1.2 s.
+Aggregators -> aggregators, operators. Bound: one a process, `AGGREGATOR_GONE_MS`.
 """
+
+AGGREGATOR_GONE_MS: Final = 1_200
+"""An aggregator that was not heard of for so long has no share: a little longer than its leases last."""
 
 meta_key: Final = _of_partition("meta")
 """Hash: epoch, commit number, position, lease, fencing token. Aggregators -> aggregators, gateway. Ten fields."""

@@ -6,6 +6,7 @@ from typing import Final, cast
 from processors.aggregators.merged import APPEND_INTERVAL_S, CHECK_S, MergedWriter
 from processors.aggregators.ownership import Grant
 from processors.runtime.bus import Bus, Entry
+from processors.runtime.reads import count_for
 from schemas.codec import records_of
 from schemas.positions import entry_id
 
@@ -52,17 +53,13 @@ class Gatherer(MergedWriter):
                 check_at = loop.time() + CHECK_S
             found = await self._reader.read(positions, count=self._entries)
             began = loop.time()
-            self._pace(found)
+            read = [entry for entries in found.values() for entry in entries]
+            self._entries = count_for(_READ_BYTES, read, _LEAST_ENTRIES, _AT_ONCE)
             positions |= {key: entries[-1][0].decode() for key, entries in found.items()}
             grant = await self._gather(grant, found)
             spare = began + APPEND_INTERVAL_S - loop.time()
             if spare > 0:
                 await asyncio.sleep(spare)
-
-    def _pace(self, found: dict[str, list[Entry]]) -> None:
-        """Have the next read bring about `_READ_BYTES` of each partition, if its entries are as large as these."""
-        sizes = [len(fields.get(b"d", b"")) for entries in found.values() for _, fields in entries]
-        self._entries = min(max(_LEAST_ENTRIES, _READ_BYTES * len(sizes) // (sum(sizes) + 1)), _AT_ONCE)
 
     async def _gather(self, grant: Grant, found: dict[str, list[Entry]]) -> Grant:
         """Append what was found, in pieces. Raises as `append`."""

@@ -9,6 +9,7 @@ from processors.aggregators.merge import Heard, Partials
 from processors.aggregators.merged import APPEND_INTERVAL_S, CHECK_S, MergedWriter
 from processors.aggregators.ownership import Grant
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
+from processors.runtime.connection import in_one_trip
 from processors.runtime.logging import get_logger
 from schemas import codec, streams
 from schemas.errors import SchemaError
@@ -94,11 +95,9 @@ class Merger(MergedWriter):
 
     async def _read_back(self) -> None:
         """Begin with the newest partial of each partition, and the newest word of each source."""
-        async with self._bus.client.pipeline(transaction=False) as pipe:
-            for key in self._partitions:
-                pipe.xrevrange(key, count=1)
-            pipe.xrevrange(streams.SOURCES, count=_SOURCES_READ_BACK)
-            *partials, sources = await pipe.execute()
+        counts = {**dict.fromkeys(self._partitions, 1), streams.SOURCES: _SOURCES_READ_BACK}
+        asked = [("XREVRANGE", key, "+", "-", "COUNT", count) for key, count in counts.items()]
+        *partials, sources = await in_one_trip(self._bus.client, asked)
         for key, entries in zip(self._partitions, partials, strict=True):
             self._take(key, entries)
         self._take(streams.SOURCES, sources[::-1])

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from processors.runtime.bus import Bus, Script
+from processors.runtime.connection import in_one_trip
 from schemas import streams
 
 __all__ = [
@@ -33,9 +34,6 @@ LEASE_MS: Final = 1_000
 
 RENEW_MS: Final = 400
 """How often it is renewed: one renewal may be lost."""
-
-_GONE_MS: Final = 1_200
-"""An aggregator that was not heard of for so long has no share: a little longer than its leases last."""
 
 _ACQUIRE: Final = Script("acquire")
 _JOIN: Final = Script("join")
@@ -63,7 +61,7 @@ def new_owner() -> str:
 
 async def join(bus: Bus, owner: str) -> list[str]:
     """Say that `owner` runs. Returns all that run. Raises redis-py's errors."""
-    server_ms, *members = await _JOIN.run(bus.client, [streams.AGGREGATORS], [owner, _GONE_MS])
+    server_ms, *members = await _JOIN.run(bus.client, [streams.AGGREGATORS], [owner, streams.AGGREGATOR_GONE_MS])
     bus.clock.sync(server_ms)
     return [member.decode("utf-8", "replace") for member in members]
 
@@ -75,10 +73,7 @@ async def leave(bus: Bus, owner: str) -> None:
 
 async def free(bus: Bus, keys: Sequence[str]) -> list[str]:
     """Those of the meta keys whose lease is over by our clock, or ends later than any. Raises redis-py's errors."""
-    async with bus.client.pipeline(transaction=False) as pipe:
-        for key in keys:
-            pipe.hget(key, "lease_until")
-        answers = await pipe.execute()
+    answers = await in_one_trip(bus.client, [("HGET", key, "lease_until") for key in keys])
     now = bus.clock.now_ms()
     held = range(now + 1, now + 2 * LEASE_MS + 1)
     return [key for key, until in zip(keys, answers, strict=True) if until is None or int(until) not in held]

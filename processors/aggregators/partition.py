@@ -123,7 +123,7 @@ class Partition:
         self._integrity_sum = 0
         # Id of the newest folded entry.
         self._position = "0-0"
-        # The top talkers as they were told last.
+        # The top talkers as they were when it was last asked whether there is something to tell.
         self._talkers: tuple[tuple[str, int], ...] = ()
         # How many more events are sure to fit into the commit; fewer than there may be.
         self._room = 0
@@ -316,7 +316,8 @@ class Partition:
         news = bool(roster.changed_rows or roster.left) or self._integrity_sum != before or self._memory.has_news()
         self._moved = self._moved or news or self._dirty() > MAX_DIRTY // 2
         # Nobody downstream could let them decay, as the rates do.
-        self._moved = self._moved or self._ledger.top_talkers() != self._talkers
+        before_talkers, self._talkers = self._talkers, self._ledger.top_talkers()
+        self._moved = self._moved or self._talkers != before_talkers
         return self._moved
 
     def _settle_integrity(self, peer_ids: Iterable[str]) -> None:
@@ -384,7 +385,6 @@ class Partition:
     def _partial(self, epoch: str, n: int) -> Partial:
         roster, ledger = self._roster, self._ledger
         memory, nodes = self._memory.tell(self._now)
-        self._talkers = ledger.top_talkers()
         return Partial(
             partition=self.name,
             epoch=epoch,

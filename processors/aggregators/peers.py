@@ -81,7 +81,7 @@ class Peer(Struct, array_like=True, omit_defaults=True, gc=False):
         return WEIGHTS.get(self.tier or "", 0)
 
 
-_WORDS: Final = {word: word for word in (*WEIGHTS, "unverified", "online", "offline", "syncing", "redis", "manifest")}
+_WORDS: Final = {word: word for word in (*WEIGHTS, "online", "offline", "syncing")}
 
 
 def _known_word(word: str | None) -> str | None:

@@ -24,7 +24,7 @@ from processors.runtime.clock import BusClock
 from processors.runtime.connection import BUS_FAILURES, connection_options, make_cancellable
 from processors.runtime.errors import BusUnfinished, SettingsError
 from processors.runtime.logging import get_logger
-from processors.runtime.reads import BLOCK_MS, Entry, StreamReader, read_many, together
+from processors.runtime.reads import BLOCK_MS, Entry, StreamReader, count_for, read_many, together
 from processors.runtime.topology import read_topology
 from schemas import streams
 
@@ -129,8 +129,7 @@ class _PacedStream(StreamSub):
 
     def pace(self, entries: list[Entry]) -> None:
         """Have the next read bring about `_READ_BYTES`, if its entries are as large as these."""
-        size = sum(len(fields.get(b"d", b"")) for _, fields in entries)
-        self.max_records = min(max(_LEAST_RECORDS, _READ_BYTES * len(entries) // (size + 1)), _MOST_RECORDS)
+        self.max_records = count_for(_READ_BYTES, entries, _LEAST_RECORDS, _MOST_RECORDS)
 
 
 Subscription: TypeAlias = StreamBatchSubscriber

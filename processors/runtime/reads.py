@@ -13,13 +13,20 @@ from redis.asyncio.cluster import RedisCluster
 
 from processors.runtime.tasks import end_tasks
 
-__all__ = ["BLOCK_MS", "Entry", "StreamReader", "read_many", "together"]
+__all__ = ["BLOCK_MS", "Entry", "StreamReader", "count_for", "read_many", "together"]
 
 Entry: TypeAlias = tuple[bytes, dict[bytes, bytes]]
 """One stream entry: its id and its fields."""
 
 BLOCK_MS: Final = 4_000
 """How long a read waits in the server. Below the socket's timeout, or an idle stream would look like a dead server."""
+
+
+def count_for(wanted_bytes: int, entries: Sequence[Entry], least: int, most: int) -> int:
+    """How many entries to read at once for about `wanted_bytes`, if they are as large as `entries`."""
+    size = sum(len(fields.get(b"d", b"")) for _, fields in entries)
+    return min(max(least, wanted_bytes * len(entries) // (size + 1)), most)
+
 
 _Found: TypeAlias = dict[str, list[Entry]]
 

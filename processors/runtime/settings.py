@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from processors.runtime.errors import BusDown, SettingsError
 from processors.runtime.topology import read_topology
+from schemas.streams import MAX_PARTITIONS
 
 __all__ = [
     "LOOPBACK",
@@ -160,7 +161,7 @@ SETTINGS: Final = (
     Setting("FEDERATION_PORT", "9001", _whole(1, 65_535), "port the federation service listens on"),
     Setting("ARK_FEDERATION_URL", None, _service_url, "another federation service, whose peers are shown too"),
     Setting("ARK_TRUSTED_KEYS_FILE", None, Path, "keys that may claim the tiers `core` and `trusted`; unset: none may"),
-    Setting("ARK_PARTITIONS", "16", _whole(1, 1_024), "live partitions, fixed for the life of a bus"),
+    Setting("ARK_PARTITIONS", "16", _whole(1, MAX_PARTITIONS), "live partitions, fixed for the life of a bus"),
     Setting("ARK_RETENTION", "1h", _duration_ms, "how long streams keep what was committed"),
     Setting(
         "ARK_SIMULATE",

@@ -27,8 +27,6 @@ MERGED: Final = (
 )
 """The streams that are merged from all partitions."""
 
-# As long as the aggregators believe in one another.
-_GONE_MS: Final = 1_200
 _SCANNED: Final = 1_000
 _LEASES: Final = streams.lease_key("")
 _OF_PARTITION: Final = re.compile(rb"ark:\{([0-9]+|sim)\}:.*", re.DOTALL)
@@ -64,7 +62,8 @@ async def _beside(server: EmbeddedServer, supervisor: Supervisor, work: Callable
 async def check_rest(client: Redis) -> None:
     """Raises PulseError: if an aggregator or a collector runs. Raises redis-py's errors."""
     now = await server_ms(client)
-    aggregators = [name async for name, heard in client.zscan_iter(streams.AGGREGATORS) if abs(now - heard) <= _GONE_MS]
+    heard = [(name, abs(now - moment)) async for name, moment in client.zscan_iter(streams.AGGREGATORS)]
+    aggregators = [name for name, silent_ms in heard if silent_ms <= streams.AGGREGATOR_GONE_MS]
     leases = [key async for key in client.scan_iter(match=f"{_LEASES}*", count=_SCANNED)]
     workers = [f"aggregator {name.decode(errors='replace')}" for name in sorted(aggregators)]
     workers += [f"collector {key.decode(errors='replace').removeprefix(_LEASES)}" for key in sorted(leases)]
