@@ -8,9 +8,8 @@ from processors.aggregators.partition import Partition
 from schemas.events import Event, Heartbeat, SyncIn, SyncOut, subject
 from schemas.metrics import FederationSummary, Partial
 from schemas.streams import partition_of
-from tests.aggregators.model import Model
-from tests.aggregators.support import HOUR, START, commit, entry, settle
-from tests.aggregators.test_partition import event_at, summary_of
+from tests.aggregators.support import HOUR, START, check_summary, commit, entry, settle, summary_of
+from tests.aggregators.test_partition import event_at
 
 History = list[tuple[int, Event]]
 
@@ -60,28 +59,6 @@ class Owners:
         return commit(self.partition, self.state, {}, now)
 
 
-def check(summary: FederationSummary, history: History, now: int) -> None:
-    """Every value of the summary is the model's."""
-    model = Model(history)
-    known, counted = model.beats(now)
-    online = [latency for status, latency, _ in known.values() if status != "offline"]
-    latencies = sorted(latency for latency in online if latency is not None)
-    assert (summary.total_peers, summary.online_peers, summary.heartbeats_total) == (len(known), len(online), counted)
-    assert summary.data_integrity == pytest.approx(model.integrity(now), abs=1e-6)
-    assert summary.avg_latency == (pytest.approx(sum(latencies) / len(latencies)) if latencies else None)
-    for value, share in ((summary.latency_p50, 50), (summary.latency_p95, 95), (summary.latency_p99, 99)):
-        nearest = latencies[max(1, -(-share * len(latencies) // 100)) - 1] if latencies else None
-        assert value == (None if nearest is None else pytest.approx(nearest, rel=0.0101))
-    assert (summary.sync_rate, summary.sync_bytes_rate, summary.sync_success_rate) == model.rates(now)
-    assert summary.active_syncs == model.active_syncs(now)
-    assert summary.sync_events_total == len(model.syncs)
-    assert summary.sync_bytes_total == sum(event.bytes for event, _ in model.syncs)
-    assert summary.sync_failures_total == sum(event.ok is False for event, _ in model.syncs)
-    assert summary.future_total == sum(event.ts > arrived + 5_000 for arrived, event in history)
-    late = [isinstance(e, SyncOut) and Model.time_of(at, e) <= at - 300_000 for at, e in history]
-    assert summary.late_total == sum(late)
-
-
 @settings(max_examples=150, deadline=None)
 @given(histories(), st.integers(1, 4), st.lists(st.integers(0, 400_000), min_size=1, max_size=4))
 def test_whatever_clocks_deaths_and_split_every_value_is_the_models_at_every_look(
@@ -97,7 +74,7 @@ def test_whatever_clocks_deaths_and_split_every_value_is_the_models_at_every_loo
         for each in owners.values():
             settle(each.partition, now)
             partials.append(each.commit(now))
-        check(summary_of(partials, now), [(arrived, event) for arrived, event, _ in history], now)
+        check_summary(summary_of(partials, now), [(arrived, event) for arrived, event, _ in history], now)
 
 
 def looked_at(event: Event, *moments: int) -> list[FederationSummary]:

@@ -6,16 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.aggregators import sync
-from processors.aggregators.merge_federation import merge_federation
 from processors.aggregators.partition import MAX_DIRTY, Partition
 from processors.aggregators.sync import MAX_PAIRS
 from processors.aggregators.watch import Watch
 from schemas import codec
 from schemas.events import MAX_BATCH_EVENTS, Event, Heartbeat, PeerGone, Rejected, SyncIn, SyncOut
-from schemas.metrics import DeadLetter, FederationSummary, Partial, PeerRow, SourceState, SyncRecord
+from schemas.metrics import DeadLetter, PeerRow, SourceState, SyncRecord
 from schemas.streams import partition_of
-from tests.aggregators.model import Model
-from tests.aggregators.support import HOUR, START, commit, entry, settle
+from tests.aggregators.support import HOUR, START, check_summary, commit, entry, fold_all, settle, summary_of
 
 peers = st.sampled_from(["a", "b", "c", "d"])
 # Spread so that events meet in windows, are late, out of order, or ahead.
@@ -54,52 +52,11 @@ def histories(draw: st.DrawFn) -> list[tuple[int, Event]]:
     return history
 
 
-def summary_of(partials: list[Partial], now: int) -> FederationSummary:
-    states = [
-        SourceState(node="n", collector="peers", group="peers", state="live", since=0, as_of=now),
-        SourceState(node="n", collector="sync_events", group="sync", state="live", since=0, as_of=now),
-    ]
-    heard = {(state.node, state.collector): (now, state) for state in states}
-    return merge_federation({partial.partition: partial for partial in partials}, heard, "e", 1, now)
-
-
-def fold_all(history: list[tuple[int, Event]], now: int, count: int = 1) -> FederationSummary:
-    """The summary at `now` of `history`, split over `count` partitions as the publisher splits it."""
-    partitions = {str(number): Partition(str(number), START, count) for number in range(count)}
-    for arrived, event in history:
-        key = event.sender if isinstance(event, SyncOut) else event.peer  # type: ignore[union-attr]
-        home = partitions[partition_of(key, count)]
-        settle(home, arrived)
-        home.fold(f"{arrived}-0", entry(event), arrived)
-    partials = []
-    for partition in partitions.values():
-        settle(partition, now)
-        partials.append(commit(partition, {}, {}, now))
-    return summary_of(partials, now)
-
-
 @settings(max_examples=100, deadline=None)
 @given(histories(), st.one_of(st.integers(0, 400_000), st.integers(0, 30 * HOUR)))
 def test_every_value_is_what_the_naive_model_says(history: list[tuple[int, Event]], later: int) -> None:
     now = (history[-1][0] if history else START) + later
-    model, summary = Model(history), fold_all(history, now)
-    known = model.roster(now)
-    online = [latency for status, latency, _ in known.values() if status != "offline"]
-    latencies = [latency for latency in online if latency is not None]
-    assert summary.total_peers == len(known)
-    assert summary.online_peers == len(online)
-    assert summary.network_health == (100 * len(online) / len(known) if known else None)
-    assert summary.data_integrity == pytest.approx(model.integrity(now), abs=1e-6)
-    assert summary.avg_latency == (pytest.approx(sum(latencies) / len(latencies)) if latencies else None)
-    assert (summary.sync_rate, summary.sync_bytes_rate, summary.sync_success_rate) == model.rates(now)
-    assert summary.active_syncs == model.active_syncs(now)
-    assert summary.heartbeats_total == model.beats(now)[1]
-    assert summary.sync_events_total == len(model.syncs)
-    assert summary.sync_bytes_total == sum(event.bytes for event, _ in model.syncs)
-    assert summary.sync_failures_total == sum(event.ok is False for event, _ in model.syncs)
-    assert summary.future_total == sum(event.ts > arrived + 5_000 for arrived, event in history)
-    late = [isinstance(e, SyncOut) and Model.time_of(at, e) <= at - 300_000 for at, e in history]
-    assert summary.late_total == sum(late)
+    check_summary(fold_all(history, now), history, now)
 
 
 @settings(max_examples=60, deadline=None)
@@ -268,152 +225,6 @@ def test_a_sync_that_finds_no_room_is_left_out_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sync, "MAX_WINDOWS", 0)
     summary = fold_all([(START, SyncOut(ts=START, sender="a", target="b", bytes=7, ok=True))], START)
     assert (summary.sync_events_total, summary.overflow_total) == (1, 1)
-
-
-def test_state_of_a_newer_release_is_refused() -> None:
-    with pytest.raises(msgspec.ValidationError, match="format 3 is of a newer release"):
-        Partition("0", START, 1).restore("0-0", {b"totals": b"[3, 0]"})
-
-
-# As the release that wrote format 1 left it, of five heartbeats, three syncs, and a session.
-FORMAT_1 = {
-    b"node:n": b"[1700000006000,1700000000000,1700000006000,null,1,0,0,0,null,{},{},{}]",
-    b"peer:a": b'[1700000004000,"a.local","core","online",16500,"redis",false,false,760,[4,1000.0,0.0],"online",0]',
-    b"rate:1699999980": b"[1,60,1,0]",
-    b"rate:1700000005": b"[1,700,1,1]",
-    b"sync:a": b'[[169999998,1,0,170000000,1,1],{"b":1700000005000}]',
-    b"sync:b": b"[[170000000,1,0],{}]",
-    b"totals": b"[1,1700000000000,5,0,1700000004000,[2,760,1,0,1700000005000,0]]",
-}
-
-
-def test_state_of_format_1_is_migrated_as_it_is_read_and_as_it_changes() -> None:
-    partition, now = Partition("0", START, 1), START + 6_000
-    partition.restore("1-0", FORMAT_1)
-    told = msgspec.json.decode(partition.collect("e", 2, now).partial, type=Partial)
-    mesh = told.federation
-    assert (mesh.known, mesh.online, mesh.integrity_nano, mesh.latency_us) == (1, 1, 500_000_000, 16_500)
-    assert (mesh.heartbeats_total, mesh.sync_events_total, mesh.sync_bytes_total) == (5, 2, 760)
-    assert mesh.rates is not None
-    assert (sum(mesh.rates.bytes), sum(mesh.rates.pairs)) == (760, 1)
-    # What format 1 did not keep is not made up.
-    assert (told.memory[0].sessions_total, mesh.talkers) == (1, ())
-    partition.fold(f"{now}-0", entry(SyncOut(ts=now, sender="a", target="b", bytes=8, ok=True)), now)
-    work = partition.collect("e", 3, now)
-    assert work.state["sync:a"] == b'[[169999998,1,0,0,170000000,2,2,8],{"b":1700000006000},4]'
-    assert work.state["totals"] == b"[2,1700000000000,5,0,1700000004000,[3,768,1,0,1700000006000,0]]"
-
-
-def test_a_state_of_both_formats_is_read() -> None:
-    partition = Partition("0", START, 1)
-    partition.restore("1-0", FORMAT_1 | {b"sync:b": b"[[170000000,1,0,44],{},4]"})
-    mesh = msgspec.json.decode(partition.collect("e", 2, START + 6_000).partial, type=Partial).federation
-    assert mesh.talkers == (("b", 44),)
-
-
-def test_the_top_talkers_are_those_of_the_last_five_minutes() -> None:
-    sent = {f"peer-{number:02}": (number * 7) % 13 for number in range(15)}
-    syncs: list[Event] = [SyncOut(ts=START, sender=name, target="x", bytes=size) for name, size in sent.items()]
-    expected = sorted(((name, size) for name, size in sent.items() if size), key=lambda each: (-each[1], each[0]))[:10]
-    partition = Partition("0", START, 1)
-    partition.fold(f"{START}-0", entry(*syncs), START)
-    state: dict[str, bytes] = {}
-    assert commit(partition, state, {}, START).federation.talkers == tuple(expected)
-    heir = Partition("0", START, 1)
-    heir.restore(f"{START}-0", {name.encode(): value for name, value in state.items()})
-    assert commit(heir, {}, {}, START).federation.talkers == tuple(expected)
-    settle(heir, START + 310_000)
-    assert commit(heir, {}, {}, START + 310_000).federation.talkers == ()
-
-
-def test_who_sent_nothing_for_five_minutes_is_no_talker_although_nothing_else_happens() -> None:
-    partition = Partition("0", START, 1)
-    partition.fold(f"{START}-0", entry(SyncOut(ts=START, sender="a", target="x", bytes=8)), START)
-    assert commit(partition, {}, {}, START).federation.talkers == (("a", 8),)
-    assert not partition.needs_commit()
-    settle(partition, START + 310_000)
-    assert partition.needs_commit()
-    assert commit(partition, {}, {}, START + 310_000).federation.talkers == ()
-    assert not partition.needs_commit()
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {b"sync:a": b"[[170000000,1,0,44,170000001],{},4]"},
-        {b"sync:a": b"[[170000000,1,0,44,5],{},5]"},
-        {b"sync:a": b"[[170000000,1],{}]"},
-        {b"rate:1700000005": b"[1,700,1]"},
-    ],
-)
-def test_a_state_whose_rows_are_not_whole_is_refused_before_it_is_used(fields: dict[bytes, bytes]) -> None:
-    with pytest.raises(msgspec.ValidationError):
-        Partition("0", START, 1).restore("0-0", fields)
-
-
-def test_what_a_clock_counted_that_was_ahead_for_a_while_costs_its_successor_nothing() -> None:
-    ahead = START + 24 * HOUR
-    wrong, state = Partition("0", ahead, 1), dict[str, bytes]()
-    wrong.fold(f"{ahead}-0", entry(SyncOut(ts=ahead, sender="a", target="x", bytes=8)), ahead)
-    commit(wrong, state, {}, ahead)
-    heir = Partition("0", START, 1)
-    heir.restore(f"{ahead}-0", {name.encode(): value for name, value in state.items()})
-    heir.fold(f"{ahead}-1", entry(SyncOut(ts=START, sender="a", target="y", bytes=8)), START)
-    rates = commit(heir, {}, {}, START).federation.rates
-    assert rates is not None
-    assert (rates.start, rates.syncs, rates.pairs) == (START // 1000, (1,), (1,))
-
-
-def beat(ts: int, learnt_from: str) -> Event:
-    return Heartbeat(peer="a", ts=ts, learnt_from=learnt_from)
-
-
-def gone(ts: int, learnt_from: str) -> Event:
-    return PeerGone(peer="a", ts=ts, learnt_from=learnt_from)
-
-
-def row_after(*events: Event) -> PeerRow:
-    """The row of the peer `a` after events that came as they happened."""
-    partition = Partition("0", START, 1)
-    for event in events:
-        partition.fold(f"{event.ts}-0", entry(event), event.ts)
-    row = partition.collect("e", 1, events[-1].ts).roster["a"]
-    assert row is not None
-    return codec.decode_peer(row)
-
-
-@pytest.mark.parametrize("here", ["redis", "manifest"])
-def test_a_peer_of_our_own_redis_is_not_gone_because_another_service_lists_it_no_more(here: str) -> None:
-    row = row_after(beat(START, "other"), beat(START + 1, here), gone(START + 2, "other"))
-    assert (row.status, row.learnt_from) == ("online", here)
-
-
-def test_a_peer_of_another_service_is_not_gone_because_its_key_here_expired() -> None:
-    heard_there = beat(START + 120_000, "other")
-    row = row_after(beat(START, "redis"), heard_there, gone(START + 120_001, "redis"))
-    assert (row.status, row.learnt_from) == ("online", "other")
-
-
-@pytest.mark.parametrize(("last", "place"), [("redis", "manifest"), ("manifest", "redis"), ("other", "other")])
-def test_a_peer_is_gone_from_where_it_was_last_heard_of(last: str, place: str) -> None:
-    assert row_after(beat(START, last), gone(START + 1, place)).status == "offline"
-
-
-def test_what_another_service_has_from_our_own_redis_is_counted_once() -> None:
-    history = [
-        (ts, beat(ts, place))
-        for at in range(0, 60_000, 20_000)
-        for place, ts in [("redis", START + at), ("other", START + at + 3_000)]
-    ]
-    assert fold_all([*history], START + 60_000).heartbeats_total == 3
-    assert row_after(*(event for _, event in history)).learnt_from == "redis"
-
-
-def test_another_service_tells_of_a_peer_that_our_own_redis_lost_or_has_not_told_of_for_two_minutes() -> None:
-    assert row_after(beat(START, "redis"), gone(START + 1, "redis"), beat(START + 2, "other")).status == "online"
-    silent = [beat(START, "redis"), beat(START + 119_999, "other")]
-    assert row_after(*silent).learnt_from == "redis"
-    assert row_after(*silent, beat(START + 120_000, "other")).learnt_from == "other"
 
 
 def test_a_sync_becomes_one_entry_of_the_feed() -> None:

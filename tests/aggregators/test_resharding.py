@@ -16,8 +16,8 @@ from schemas.events import Event, Heartbeat, NodeSeen, ReasoningSession, Rejecte
 from schemas.metrics import FederationSummary, MemorySummary, Partial
 from schemas.snapshots import Piece, PieceOfHash, PieceOfStream, pieces_of_hash
 from schemas.streams import partition_of
-from tests.aggregators.support import START, commit, entry, settle
-from tests.aggregators.test_partition import histories, summary_of
+from tests.aggregators.support import START, commit, entry, settle, summary_of
+from tests.aggregators.test_partition import histories
 
 PLACES = {"sync_events": lambda text: text.partition(" ")[0]}
 NOW = START + 1_000_000
