@@ -1,27 +1,54 @@
+import base64
 import contextlib
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import BadPosition
-from schemas.positions import EntryId, Position, decode_position, encode_position, entry_id, entry_text
+from schemas.positions import (
+    ZERO,
+    EntryId,
+    Position,
+    RosterPosition,
+    decode_position,
+    encode_position,
+    entry_id,
+    entry_text,
+    roster_position,
+)
 
 epochs = st.text("0123456789abcdef", max_size=12)
-streams = st.text(max_size=20).filter(str.isprintable)
-vectors = st.dictionaries(streams, st.builds(Position, epochs, st.integers(0, 2**53)))
+entries = st.one_of(st.just(ZERO), st.builds(EntryId, st.integers(0, 2**53), st.integers(0, 2**53)))
+positions = st.one_of(
+    st.builds(Position, epochs, entries),
+    st.builds(RosterPosition, st.integers(0, 2**32 - 1), st.lists(entries, max_size=20).map(tuple)),
+)
+packed_texts = st.binary(max_size=100).map(lambda raw: base64.urlsafe_b64encode(raw).decode().rstrip("="))
 
 
-@given(vectors)
-def test_a_position_comes_back_as_it_was_given_out(positions: dict[str, Position]) -> None:
-    assert decode_position(encode_position(positions)) == positions
+@given(positions)
+def test_a_position_comes_back_as_it_was_given_out(position: Position | RosterPosition) -> None:
+    assert decode_position(encode_position(position)) == position
 
 
-@given(vectors)
-def test_the_text_is_fit_for_headers_and_query_strings(positions: dict[str, Position]) -> None:
-    text = encode_position(positions)
+@given(positions)
+def test_the_text_is_fit_for_headers_and_query_strings(position: Position | RosterPosition) -> None:
+    text = encode_position(position)
     assert text.isascii()
     assert text.replace("-", "").replace("_", "").isalnum()
+
+
+def test_a_position_of_a_thousand_partitions_can_be_given_back() -> None:
+    position = RosterPosition(1, tuple(EntryId(1_700_000_000_000 + 3_600_000 * n, 2**40) for n in range(1_000)))
+    assert decode_position(encode_position(position)) == position
+
+
+def test_positions_of_rosters_with_other_epochs_differ() -> None:
+    parts: list[dict[str, str | None]] = [{"0": "a", "1": None}, {"0": None, "1": "a"}, {"0": "b", "1": None}]
+    assert len({roster_position(each, (ZERO, ZERO)) for each in parts}) == 3
 
 
 @pytest.mark.parametrize("text", ["", "!!", "AAAA", "bnVsbA", "eyJhIjpbMSwyXX0", "ü", "A" * 20_000])
@@ -30,12 +57,34 @@ def test_a_text_that_is_not_ours_is_refused(text: str) -> None:
         decode_position(text)
 
 
-def test_a_negative_commit_number_is_refused() -> None:
-    with pytest.raises(BadPosition, match="position has a negative commit number"):
-        decode_position(encode_position({"a": Position("e", -1)}))
+@pytest.mark.parametrize(
+    "packed",
+    [
+        ("e", 0, [1, -1]),
+        ("e", -1, [1, 1]),
+        ("e", 0, [-2, 1]),
+        ("e", 0, [1]),
+        ("e", 0, []),
+        ("e", 0, [1, 1, 1, 1]),
+        ("e", 2**63, [0, 0]),
+        (None, 0, [1, 1]),
+        (1, 0, [0, 2**63]),
+    ],
+)
+def test_a_position_with_impossible_numbers_is_refused(packed: tuple[Any, ...]) -> None:
+    text = base64.urlsafe_b64encode(msgspec.msgpack.encode(packed)).decode().rstrip("=")
+    with pytest.raises(BadPosition, match="position is not one of ours"):
+        decode_position(text)
 
 
-@given(st.text(max_size=100))
+def test_a_position_that_is_too_long_is_refused() -> None:
+    with pytest.raises(BadPosition, match="position must have at most 24576 characters"):
+        decode_position("A" * 24_577)
+
+
+@given(
+    st.one_of(st.text(max_size=100), st.binary(max_size=100).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+)
 def test_no_text_raises_anything_but_a_bad_position(text: str) -> None:
     with contextlib.suppress(BadPosition):
         decode_position(text)

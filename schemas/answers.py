@@ -1,0 +1,81 @@
+"""Bodies of the gateway's HTTP answers that are no result of the aggregators themselves."""
+
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+from schemas.metrics import Origin, PeerRow, SourceState
+
+__all__ = ["BusState", "HalfHealth", "Health", "History", "PeersAnswer", "SourceReport", "SourcesAnswer"]
+
+BusState: TypeAlias = Literal["up", "lost"]
+"""Whether the gateway hears the bus."""
+
+
+class PeersAnswer(Struct, frozen=True, kw_only=True):
+    """The roster, or a part of it, by id."""
+
+    peers: list[PeerRow]
+    # How many there are, those that were left out too.
+    total: int
+    source: Origin
+    # The moment for which it is right, ms; null if that is not known.
+    as_of: int | None
+
+
+class SourceReport(SourceState, frozen=True, kw_only=True, omit_defaults=False):
+    """What one collector said last, each field always there."""
+
+    # When it was last heard of, ms.
+    heard_at: int
+    # Whether that is 15 s ago: what was live is then stale.
+    silent: bool
+
+
+class SourcesAnswer(Struct, frozen=True, kw_only=True):
+    """What the collectors said last, by node and collector."""
+
+    # When it was made, ms.
+    timestamp: int
+    bus: BusState
+    # Empty while the bus is lost.
+    sources: list[SourceReport]
+
+
+class History(Struct, frozen=True, kw_only=True, rename={"begin": "from", "end": "to"}):
+    """How a summary was at moments of a stretch of the past."""
+
+    # The half.
+    channel: str
+    # The stretch, ms.
+    begin: int
+    end: int
+    # What was in force at each moment, oldest first, without what did not change; `ts` is when it was made. Of the
+    # summary's fields those that are numbers or texts.
+    samples: list[dict[str, Any]]
+
+
+class HalfHealth(Struct, frozen=True, kw_only=True):
+    """Where the values of a half come from."""
+
+    # Stale while nothing of it is known.
+    source: Origin
+    # The moment for which it is right, ms; null if there is none.
+    as_of: int | None
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """How the gateway does."""
+
+    # degraded: the bus is lost, or a half that is shown is stale; down: nothing is known.
+    status: Literal["ok", "degraded", "down"]
+    # Why it is not ok, and of which half; empty if it is.
+    reason: str
+    # Of the federation.
+    source: Origin
+    as_of: int | None
+    # Both halves, by name.
+    halves: dict[str, HalfHealth]
+    bus: BusState
+    # Those that stay, by path: of WebSockets, and of `/sse`.
+    clients: dict[str, int]
