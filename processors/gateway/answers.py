@@ -1,87 +1,67 @@
 """Bodies of the HTTP answers, from what is known at one moment."""
 
+import hashlib
 import heapq
 import zlib
-from collections.abc import Mapping
 from html import escape
-from typing import Any, Final
+from typing import Any, Literal
 
 import msgspec
 
+from processors.gateway.channel import Cursor
 from processors.gateway.half import View
 from processors.gateway.mesh import World
 from processors.gateway.state import State
+from schemas.answers import BusState, HalfHealth, Health, PeersAnswer, SourceReport, SourcesAnswer
 from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, GroupState, MemorySummary
 from schemas.positions import Position, encode_position
 
-__all__ = ["BadQuery", "etag", "health", "peers", "read_limit", "read_status", "sources", "status_line", "why_nothing"]
-
-_DEFAULT_LIMIT: Final = 1_000
-_MAX_LIMIT: Final = 10_000
-"""Most peers of one answer."""
-
-_STATUSES: Final = ("online", "syncing", "offline")
+__all__ = ["etag", "health", "peers", "roster_etag", "sources", "sources_etag", "status_line", "why_nothing"]
 
 
-class BadQuery(ValueError):
-    """A parameter of a request cannot be used; the text names it and its bound."""
+def etag(position: Position, view: View[Any]) -> str:
+    """The summary's `position`; with a suffix while the gateway says stale of what calls itself live."""
+    return encode_position(position) + (f".stale-{zlib.crc32(repr(view.doubts).encode()):08x}" if view.doubts else "")
 
 
-def read_limit(query: Mapping[str, str]) -> int:
-    """The parameter `limit`. Raises BadQuery: if it is not between 1 and 10000."""
-    text = query.get("limit", str(_DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= _MAX_LIMIT):
-        raise BadQuery(f"limit must be between 1 and {_MAX_LIMIT}")
-    return int(text)
+def roster_etag(cursor: Cursor, limit: int, status: str | None) -> str:
+    """The position of the roster; what else makes an answer is told in a suffix."""
+    made_of = repr((cursor.source, cursor.as_of, limit, status))
+    return f"{cursor.pos}.{zlib.crc32(made_of.encode()):08x}"
 
 
-def read_status(query: Mapping[str, str]) -> str | None:
-    """The parameter `status`, None if it is absent. Raises BadQuery: if no peer can have it."""
-    status = query.get("status")
-    if status is not None and status not in _STATUSES:
-        raise BadQuery(f"status must be one of {', '.join(_STATUSES)}")
-    return status
+def sources_etag(answer: SourcesAnswer) -> str:
+    """Changes with everything but the moment of the answer: sources have no position."""
+    body = msgspec.json.encode(msgspec.structs.replace(answer, timestamp=0))
+    return hashlib.sha256(body).hexdigest()[:32]
 
 
-def etag(stream: str, view: View[Any]) -> str:
-    """The position of the summary; with a suffix while the gateway says stale of what calls itself live."""
-    assert view.summary is not None, "there is something to be tagged"
-    position = encode_position({stream: Position(view.summary.epoch, view.summary.n)})
-    return position + (f".stale-{zlib.crc32(repr(view.doubts).encode()):08x}" if view.doubts else "")
-
-
-def peers(world: World, group: GroupState, limit: int, status: str | None) -> dict[str, Any]:
+def peers(world: World, group: GroupState, limit: int, status: str | None) -> PeersAnswer:
     """At most `limit` peers, those of `status` if it is given, by id; `total` counts the ones left out too."""
     chosen = [row for row in world.rows() if status in {None, row.status}]
-    return {
-        "peers": heapq.nsmallest(limit, chosen, key=lambda row: row.id),
-        "total": len(chosen),
-        "source": group.source,
-        "as_of": group.as_of,
-    }
+    rows = heapq.nsmallest(limit, chosen, key=lambda row: row.id)
+    return PeersAnswer(peers=rows, total=len(chosen), source=group.source, as_of=group.as_of)
 
 
-def sources(state: State, now: int) -> dict[str, Any]:
+def sources(state: State, now: int) -> SourcesAnswer:
     """What the collectors said last; `silent` are those that were not heard of for 15 s."""
-    return {
-        "timestamp": now,
-        "bus": _bus(state),
-        "sources": [
-            msgspec.structs.asdict(each.state)
-            | {"heard_at": each.heard_at, "silent": now - each.heard_at >= SOURCE_TIMEOUT_MS}
-            for each in state.sources.by_name()
-        ],
-    }
+    reports = [
+        SourceReport(
+            **msgspec.structs.asdict(each.state),
+            heard_at=each.heard_at,
+            silent=now - each.heard_at >= SOURCE_TIMEOUT_MS,
+        )
+        for each in state.sources.by_name()
+    ]
+    return SourcesAnswer(timestamp=now, bus=_bus(state), sources=reports)
 
 
-def health(state: State, now: int) -> dict[str, Any]:
-    """How the gateway does: ok, degraded (what it shows is stale), down (it has nothing to show).
-
-    `source` and `as_of` are the federation's; both halves have their own in `halves`.
-    """
+def health(state: State, now: int, clients: dict[str, int]) -> Health:
+    """How the gateway does; `clients` are those of each path."""
     views = {half.name: half.view(now) for half in state.halves}
     shown = {name: view for name, view in views.items() if view.summary is not None}
     stale = [name for name, view in shown.items() if view.source == "stale"]
+    status: Literal["ok", "degraded", "down"]
     if not shown:
         status, reason = "down", why_nothing(state)
     elif not state.bus_answers:
@@ -90,11 +70,19 @@ def health(state: State, now: int) -> dict[str, Any]:
         status, reason = "degraded", f"no news from a source of the {' and the '.join(stale)} half"
     else:
         status, reason = "ok", ""
-    halves = {name: {"source": view.source, "as_of": view.as_of} for name, view in views.items()}
-    return {"status": status, "reason": reason, **halves["federation"], "halves": halves, "bus": _bus(state)}
+    halves = {name: HalfHealth(source=view.source, as_of=view.as_of) for name, view in views.items()}
+    return Health(
+        status=status,
+        reason=reason,
+        source=halves["federation"].source,
+        as_of=halves["federation"].as_of,
+        halves=halves,
+        bus=_bus(state),
+        clients=clients,
+    )
 
 
-def _bus(state: State) -> str:
+def _bus(state: State) -> BusState:
     return "up" if state.bus_answers else "lost"
 
 

@@ -1,16 +1,25 @@
-"""The page's files, read once at import and served from memory."""
+"""The page's files, read once at import and served from memory; the references, made once when they are asked for."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["ASSETS", "Asset"]
+from processors.gateway import reference
+from processors.gateway.reference_page import docs_page
+from schemas import codec
+
+__all__ = ["ASSETS", "REFERENCES", "Asset", "references"]
+
+REFERENCES: Final = ("/docs", "/asyncapi.json", "/openapi.json", "/schemas.json")
+"""Paths of the references."""
 
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".json": "application/json",
 }
 
 
@@ -23,10 +32,22 @@ class Asset(NamedTuple):
     etag: str
 
 
-def _read(path: Path) -> Asset:
-    body = path.read_bytes()
-    return Asset(body, _TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:32])
+def _asset(body: bytes, suffix: str) -> Asset:
+    return Asset(body, _TYPES[suffix], hashlib.sha256(body).hexdigest()[:32])
 
 
-ASSETS: Final = {path.name: _read(path) for path in (Path(__file__).parent / "page").iterdir() if path.suffix in _TYPES}
+ASSETS: Final = {
+    path.name: _asset(path.read_bytes(), path.suffix)
+    for path in (Path(__file__).parent / "page").iterdir()
+    if path.suffix in _TYPES
+}
 """The files by name."""
+
+
+@cache
+def references() -> dict[str, Asset]:
+    """The references by path. The first time it reads the sources and takes some 40 ms: not for the event loop."""
+    asyncapi, openapi = reference.asyncapi(), reference.openapi()
+    documents = (codec.encode(document) for document in (asyncapi, openapi, reference.json_schemas()))
+    page = _asset(docs_page(asyncapi, openapi).encode(), ".html")
+    return dict(zip(REFERENCES, (page, *(_asset(body, ".json") for body in documents)), strict=True))

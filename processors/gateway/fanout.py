@@ -1,174 +1,141 @@
 """Shared frames to many sockets.
 
-Delivery: a client whose socket is empty gets every frame; one that is behind gets the newest whole state once its
-socket is empty again, and the states between are left out (it is conflated). Ordering: as sent. One slow client
-delays nobody: nothing here waits for a socket.
+Delivery: a client whose socket is empty gets every frame; one that is behind gets what brings it to the newest state
+once its socket is empty again (it is conflated). Ordering: as sent. One slow client delays nobody: nothing that sends
+to all waits for a socket.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
-from typing import Final
-
-from aiohttp import web
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Final, Protocol
 
 from processors.gateway.session import Meter
 from processors.runtime.logging import get_logger
 from schemas.frames import CLOSE_CODES, CloseCode
 
-__all__ = ["DRAIN_S", "MAX_HELD", "Client", "Fanout", "close", "text_frame"]
+__all__ = ["DRAIN_S", "Client", "Fanout", "Place"]
 
 DRAIN_S: Final = 20.0
 """How long a client may take to read what was sent to it before it is closed."""
 
-MAX_HELD: Final = 4 << 20
-"""Most bytes that are held for one client. Writes go to empty sockets only, so one write is the most that is held."""
-
-_CLOSE_S: Final = 1.0
-_TEXT: Final = 0x81
-# Linux lets a socket buffer grow to several MiB: for two thousand clients that never read, that is the machine.
+# Linux lets a socket buffer grow to several MiB: for thousands of clients that never read, that is the machine.
 _SOCKET_BUFFER: Final = 256 << 10
 
 _logger = get_logger("gateway")
 
 
-def text_frame(payload: bytes) -> bytes:
-    """`payload` as one WebSocket text frame of a server (RFC 6455, 5.2): final, not masked."""
-    size = len(payload)
-    if size < 126:
-        return bytes((_TEXT, size)) + payload
-    if size < 1 << 16:
-        return bytes((_TEXT, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((_TEXT, 127)) + size.to_bytes(8, "big") + payload
+class Place(Protocol):
+    """Where a client stands, and what leads it on."""
+
+    def mark(self) -> Any:
+        """Where those stand who got everything."""
+
+    def lead(self, mark: Any, until: Any) -> Iterator[bytes]:
+        """What leads a client from one mark to another, in pieces for one write each."""
 
 
 class Client:
-    """One connected client."""
+    """One connected client. `drain` returns when all that was written to `transport` is on its way."""
 
-    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.Transport) -> None:
-        self.ws = ws
-        self.transport = transport
-        self.meter = Meter()
-        # Whether it was left out of a frame, and waits for its socket to be empty.
-        self.behind = False
-        # Waits for that, while `behind`.
-        self.catching_up: asyncio.Task[None] | None = None
-        # Answers the refreshes of one tick together; None while none is due.
-        self.refresh: asyncio.TimerHandle | None = None
-
-
-class Fanout:
-    """The clients of one kind of frames. `newest` gives the whole state as it is now, as WebSocket frames."""
-
-    def __init__(self, newest: Callable[[], bytes], *, drain_s: float = DRAIN_S) -> None:
-        self._newest = newest
-        self._drain_s = drain_s
-        self._clients: set[Client] = set()
-        # Closings that outlive their client's handler.
-        self._closing: set[asyncio.Task[None]] = set()
-        # Frames that were left out for clients that were behind, and clients closed for it, since the start.
-        self.conflated = 0
-        self.closed_slow = 0
-
-    def __len__(self) -> int:
-        return len(self._clients)
-
-    def join(self, ws: web.WebSocketResponse, transport: asyncio.Transport) -> Client:
-        """Take a client whose handshake is done, and send it the whole state.
-
-        `ws` must be made with `writer_limit=0`: it is then drained by each send of aiohttp's own.
-        """
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        drain: Callable[[], Awaitable[None]],
+        end: Callable[[CloseCode], Coroutine[Any, Any, None]],
+    ) -> None:
         # High water of 0: the transport tells of an empty buffer, and uvloop writes at once while it is empty.
         transport.set_write_buffer_limits(high=0)
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
-        client = Client(ws, transport)
+        self.transport = transport
+        self.drain = drain
+        self.meter = Meter()
+        # Closes it with a reason, within about a second.
+        self.end = end
+        # Where it stands while it is behind; None while it has got everything.
+        self.mark: Any = None
+        # Leads it on while it is behind.
+        self.catching_up: asyncio.Task[None] | None = None
+        # Whether it was closed for not reading.
+        self.given_up = False
+        # Channels of which it asked for the whole and has not got it; who sends it; and when (loop time, s) it may be.
+        self.refresh: set[str] = set()
+        self.refreshing: asyncio.Task[None] | None = None
+        self.refresh_at = 0.0
+
+    async def settled(self) -> None:
+        """Return when it has got everything. Cancellation: safe; it is led on."""
+        while self.catching_up is not None:
+            await asyncio.wait({self.catching_up})
+
+
+class Fanout:
+    """The clients of one place."""
+
+    def __init__(self, place: Place, *, drain_s: float = DRAIN_S) -> None:
+        self._place = place
+        self._drain_s = drain_s
+        self._clients: set[Client] = set()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def join(self, client: Client, mark: Any) -> None:
+        """Take a client that stands at `mark`, and lead it on from there."""
         self._clients.add(client)
-        self.send_state(client)
-        return client
+        self.lead_from(client, mark)
 
     def leave(self, client: Client) -> None:
         """Forget a client. Harmless if it has left."""
         self._clients.discard(client)
-        if client.refresh is not None:
-            client.refresh.cancel()
-        if client.catching_up is not None:
+        if client.catching_up is not None and not client.given_up:
             client.catching_up.cancel()
+        client.mark = None
 
-    def send(self, frames: bytes) -> None:
-        """Send WebSocket frames to every client that is not behind."""
-        assert len(frames) <= MAX_HELD, "the encoder bounds a tick"
+    def send(self, frames: bytes, before: Any) -> None:
+        """Send to every client that is not behind; those that have not read the last are now, from `before` on."""
         for client in self._clients:
-            if self._is_ready(client):
-                client.transport.write(frames)
+            transport = client.transport
+            if client.mark is None and not transport.get_write_buffer_size() and not transport.is_closing():
+                transport.write(frames)
+            elif client.mark is None:
+                self.lead_from(client, before)
 
-    def send_state(self, client: Client) -> None:
-        """Send the whole state to one client, now or once its socket is empty."""
-        if self._is_ready(client):
-            client.transport.write(self._newest())
+    def lead_all_from(self, mark: Any) -> None:
+        """Lead every client that has got everything on from `mark`: there is too much for one write."""
+        for client in self._clients:
+            if client.mark is None:
+                self.lead_from(client, mark)
 
-    def send_state_by(self, client: Client, delay_s: float) -> None:
-        """Send the whole state to one client within `delay_s`; calls until then are answered together."""
-        if client.refresh is None:
-            client.refresh = asyncio.get_running_loop().call_later(delay_s, self._refresh, client)
+    def lead_from(self, client: Client, mark: Any) -> None:
+        """Lead a client on from `mark`. It must not be led on already."""
+        assert client.catching_up is None, "one after the other"
+        client.mark = mark
+        client.catching_up = asyncio.create_task(self._lead(client))
 
-    async def close_all(self, reason: CloseCode) -> None:
-        """Close every client with `reason`, within about a second. Cancellation: the rest is cut off."""
-        clients = list(self._clients)
+    async def _lead(self, client: Client) -> None:
+        """Write as fast as the client reads until it has everything; close it if that takes too long."""
         try:
-            await asyncio.gather(*(close(client, reason) for client in clients))
-        finally:
-            for client in clients:
-                client.transport.abort()
-
-    def _refresh(self, client: Client) -> None:
-        client.refresh = None
-        self.send_state(client)
-
-    def _is_ready(self, client: Client) -> bool:
-        """Whether a client's socket is empty; a client that is not ready is left out, and has to catch up."""
-        transport = client.transport
-        if not (client.behind or transport.is_closing() or transport.get_write_buffer_size() > 0):
-            return True
-        self.conflated += 1
-        if not client.behind:
-            client.behind = True
-            client.catching_up = asyncio.create_task(self._catch_up(client))
-            client.catching_up.add_done_callback(self._closing.discard)
-        return False
-
-    async def _catch_up(self, client: Client) -> None:
-        """Wait until a client's socket is empty, then send it the newest state; close it if that takes too long."""
-        try:
-            async with asyncio.timeout(self._drain_s):
-                # A pong that nobody asked for is two bytes that every client ignores (RFC 6455, 5.5.3), and the
-                # only public call of aiohttp that returns when everything is written.
-                await client.ws.pong()
+            while client.mark is not None:
+                until = self._place.mark()
+                for frames in self._place.lead(client.mark, until):
+                    await self._drained(client)
+                    client.transport.write(frames)
+                # Nothing was awaited since the last write.
+                client.mark = None if self._place.mark() == until else until
         except TimeoutError:
-            self._hand_over(client)
-            self.closed_slow += 1
+            client.given_up = True
             _logger.debug("closed a client that did not read for %g s", self._drain_s)
-            await close(client, CLOSE_CODES["too_slow"])
+            await client.end(CLOSE_CODES["too_slow"])
         except ConnectionError:
             pass  # it is gone; the handler that reads from it forgets it
-        else:
-            client.behind = False
-            self.send_state(client)
-
-    def _hand_over(self, client: Client) -> None:
-        # The closing ends the client's handler, which would cancel this task before the close frame is out.
-        if client.catching_up is not None:
-            self._closing.add(client.catching_up)
+        finally:
             client.catching_up = None
 
-
-async def close(client: Client, reason: CloseCode) -> None:
-    """Close a client's connection with `reason`, and cut it off if it does not answer within a second."""
-    try:
-        async with asyncio.timeout(_CLOSE_S):
-            await client.ws.close(code=reason.code, message=reason.name.encode())
-    except TimeoutError:
-        pass  # its close frame stands behind what it does not read
-    finally:
-        client.transport.abort()
+    async def _drained(self, client: Client) -> None:
+        async with asyncio.timeout(self._drain_s):
+            await client.drain()
+        if client.transport.is_closing():
+            raise ConnectionError("the client has left")

@@ -1,15 +1,19 @@
 """One half of what the gateway shows: its newest summary, and whether what calls itself live may still be called so."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from processors.gateway.backlog import Backlog, Kept
 from processors.gateway.sources import NodeGroup, Sources
 from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, GroupState, MemorySummary, NodeSummary, Origin, worst
+from schemas.positions import Position
 
 __all__ = ["Half", "Part", "View", "aged"]
+
+_NEVER: Final = 1 << 62
 
 Part: TypeAlias = FederationSummary | MemorySummary | NodeSummary
 """What says of each group where it comes from."""
@@ -45,25 +49,37 @@ class Half(Generic[S]):
         self,
         name: str,
         stream: str,
-        decode: Callable[[Mapping[bytes, bytes]], S],
+        kind: type[S],
         groups: tuple[str, ...],
         sources: Sources,
     ) -> None:
         self.name = name
-        # Where its summaries come from, and what makes one of an entry.
+        # Where its summaries come from, and what makes one of an entry's body.
         self.stream = stream
-        self.decode = decode
+        self.decode: Final = msgspec.json.Decoder(kind).decode
         # Fields of a summary that say where a part of it comes from.
         self.groups = groups
         self._sources = sources
         # Newest summary as it was written; None until the first.
         self.summary: S | None = None
+        # The newest summaries; its newest is that one.
+        self.backlog = Backlog()
         # Whether it is the newest of a bus that answers; False once the bus is lost or was wiped.
         self._current = False
+        # The last view, what it was made of, and until when (exclusive, ms) it holds.
+        self._view: View[S] = View(None)
+        self._made_of: tuple[Any, ...] = ()
+        self._holds_until = 0
 
-    def hold(self, summary: S) -> None:
-        """Take the newest summary."""
+    @property
+    def position(self) -> Position | None:
+        """Where the newest summary stands; None until the first."""
+        return self.backlog.top
+
+    def hold(self, summary: S, kept: Kept) -> None:
+        """Take the newest summary, and the entry that it came in."""
         self.summary = summary
+        self.backlog.add(summary.epoch, kept)
         self._current = True
 
     def doubt(self) -> None:
@@ -75,8 +91,19 @@ class Half(Generic[S]):
         summary = self.summary
         if summary is None:
             return View(None)
-        doubts = tuple(group for group, deadline in self._deadlines(summary) if not self._current or deadline <= now)
-        return View(self._shown(summary, doubts) if doubts else summary, doubts)
+        made_of = (summary, self._current, self._sources.version)
+        if self._made_of[1:] != made_of[1:] or self._made_of[0] is not summary or now >= self._holds_until:
+            deadlines = list(self._deadlines(summary))
+            doubts = tuple(group for group, deadline in deadlines if not self._current or deadline <= now)
+            self._view = View(self._shown(summary, doubts) if doubts else summary, doubts)
+            self._made_of = made_of
+            self._holds_until = min((deadline for _, deadline in deadlines if deadline > now), default=_NEVER)
+        return self._view
+
+    def group(self, name: str, now: int) -> GroupState:
+        """Where one group comes from, at `now`."""
+        summary = self.view(now).summary
+        return GroupState(source="stale") if summary is None else _state(summary, name)
 
     def origins(self, view: View[S]) -> dict[str, str]:
         """Where each group of a view comes from; stale while nothing is known."""

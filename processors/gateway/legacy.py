@@ -1,16 +1,18 @@
-"""What the drop-in frames of both halves have in common.
+"""What the drop-in paths of both halves have in common: each is a channel of whole states.
 
 Strings that came from somewhere else are HTML-escaped, because ARK's present pages insert them as HTML; what is not
 known is sent as 0 and named. Delivery: the newest state; a state between two ticks may be left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Protocol
 
+from processors.gateway.channel import Channel, Cursor, Shape
+from processors.gateway.half import Half
 from schemas.events import MAX_ID
 
-__all__ = ["Frames", "harmless", "or_zero"]
+__all__ = ["Frames", "LegacyChannel", "harmless", "or_zero"]
 
 
 class Frames(Protocol):
@@ -36,3 +38,39 @@ def or_zero(summary: object, fields: Mapping[str, str]) -> tuple[dict[str, Any],
 def harmless(text: str, most: int = MAX_ID) -> str:
     """At most `most` characters of `text`, without markup."""
     return escape(text[:most], quote=True)
+
+
+class LegacyChannel(Channel):
+    """A drop-in path. Every frame is the whole state, so nothing needs a position."""
+
+    conflates = False
+
+    def __init__(self, name: str, half: Half[Any], frames: Frames) -> None:
+        super().__init__(name)
+        self._half = half
+        self._frames = frames
+        # Up to where clients were told what changes.
+        self._told: Cursor | None = None
+
+    def cursor(self, now: int) -> Cursor:
+        """A new one each time: whether something has changed is for the frames to say."""
+        return Cursor(now)
+
+    def whole(self, at: Cursor, _shape: Shape) -> Iterator[bytes]:
+        """The whole state as it is now."""
+        if self._told is not at:
+            self._frames.changes(at.ts)  # changes count from what this client gets
+            self._told = at
+        yield from self._frames.whole(at.ts)
+
+    def changes(self, since: Cursor, until: Cursor, shape: Shape) -> Iterator[bytes]:
+        """What the changes ask for; for a client that missed some the whole state."""
+        if since is not self._told:
+            yield from self.whole(until, shape)
+            return
+        self._told = until
+        yield from self._frames.changes(until.ts)
+
+    def next_deadline(self, at: Cursor) -> int | None:
+        """When what calls itself live becomes stale."""
+        return self._half.next_deadline(at.ts)

@@ -8,7 +8,7 @@ import msgspec
 from processors.gateway.legacy import harmless, or_zero
 from processors.gateway.memory import Memory
 from schemas import codec
-from schemas.frames import LegacyLog, LegacyMemory
+from schemas.legacy import LegacyLog, LegacyMemory
 from schemas.metrics import MAX_DELTAS, MAX_LOGS, MemoryRecord, MemorySummary
 
 __all__ = ["MAX_LOG_TEXT", "MemoryFrames"]

@@ -11,7 +11,7 @@ import msgspec
 from processors.gateway.legacy import harmless, or_zero
 from processors.gateway.mesh import Mesh
 from schemas import codec
-from schemas.frames import LegacyPeer, LegacyState, LegacySync
+from schemas.legacy import LegacyPeer, LegacyState, LegacySync
 from schemas.metrics import FederationSummary, PeerRow, SyncRecord
 
 __all__ = ["MAX_PEER_BYTES", "MAX_TICK_BYTES", "MeshFrames"]

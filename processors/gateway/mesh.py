@@ -10,8 +10,8 @@ from typing import Final
 from processors.gateway.half import Half
 from processors.gateway.roster import RecentPeers, Roster
 from processors.gateway.sources import Sources
-from schemas import codec, streams
-from schemas.frames import MAX_LEGACY_PEERS
+from schemas import streams
+from schemas.legacy import MAX_LEGACY_PEERS
 from schemas.metrics import FederationSummary, PeerRow, RosterChange, SyncRecord
 from schemas.positions import EntryId
 
@@ -39,6 +39,19 @@ class World:
     def total(self) -> int:
         """Number of peers in the roster."""
         return sum(len(roster.rows) for roster in self.rosters.values())
+
+    def row(self, peer: str) -> PeerRow | None:
+        """The row of one peer; None if it is not in the roster."""
+        for roster in self.rosters.values():
+            if (row := roster.rows.get(peer)) is not None:
+                return row
+        return None
+
+    def changed_since(self, held: Sequence[EntryId]) -> set[str] | None:
+        """The peers that changed after a change of each partition; None if that cannot be told."""
+        parts = [roster.log.since(entry) for entry, roster in zip(held, self.rosters.values(), strict=True)]
+        known = [part for part in parts if part is not None]
+        return set().union(*known) if len(known) == len(parts) else None
 
     def rows(self) -> list[PeerRow]:
         """All rows, in no particular order."""
@@ -83,7 +96,7 @@ class Mesh(Half[FederationSummary]):
     """The federation mesh."""
 
     def __init__(self, partitions: int, sources: Sources) -> None:
-        super().__init__("federation", streams.METRICS_FEDERATION, codec.decode_federation, ("peers", "sync"), sources)
+        super().__init__("federation", streams.METRICS_FEDERATION, FederationSummary, ("peers", "sync"), sources)
         self.live = World(streams.live_partitions(partitions))
         self.simulated = World([streams.SIMULATED])
 
@@ -96,6 +109,10 @@ class Mesh(Half[FederationSummary]):
         """The world that the newest summary is about."""
         simulated = self.summary is not None and self.summary.peers.source == "simulated"
         return self.simulated if simulated else self.live
+
+    def row(self, peer: str) -> PeerRow | None:
+        """The row of one peer of the world that is shown."""
+        return self.shown.row(peer)
 
     def world_of(self, partition: str) -> World:
         """The world that a partition belongs to."""

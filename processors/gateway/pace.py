@@ -2,38 +2,54 @@
 
 from typing import Final
 
-__all__ = ["GATHER_MS", "LEAST_GAP_MS", "Pacer"]
+__all__ = ["GATHER_MS", "QUIET_MS", "Pacer"]
 
 GATHER_MS: Final = 5
 """How long a first change waits, so that summary, roster and feed of one event go out together."""
 
-LEAST_GAP_MS: Final = 100
-"""Least time from one tick to the next: ten a second."""
+QUIET_MS: Final = 5_000
+"""How long a change may wait that only says that all is as it was."""
 
 
 class Pacer:
-    """Says when the next tick is due. Every change is followed by a tick; ticks without a change do not occur.
+    """Says when the next tick is due, at most `rate` times a second (0: at every change, and at once).
 
-    Times are ms of a clock that does not go back, not the bus's: that one may be set.
+    Every change is followed by a tick; ticks without a change do not occur. Times are ms of a clock that does not go
+    back, not the bus's: that one may be set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rate: float, now: int) -> None:
+        self._gather_ms = GATHER_MS if rate else 0
+        self._least_gap_ms = round(1_000 / rate) if rate else 0
         # When the next tick is due; None while nothing has changed since the last.
         self._due: int | None = None
         # Before this no tick is due.
         self._rests_until = 0
+        # When something was told last; those who were there at the beginning know all.
+        self._told_at = now
 
     def note_change(self, now: int) -> None:
         """Something changed at `now`."""
-        if self._due is None:
-            self._due = max(now + GATHER_MS, self._rests_until)
+        due = max(now + self._gather_ms, self._rests_until)
+        self._due = due if self._due is None else min(self._due, due)
 
     def take(self, now: int) -> bool:
-        """Whether a tick is due at `now`; if so it counts as done."""
+        """Whether a tick is due at `now`; if so it counts as done, unless it is put off."""
         if self._due is None or now < self._due:
             return False
         self._due = None
-        self._rests_until = now + LEAST_GAP_MS
+        self._rests_until = now + self._least_gap_ms
+        return True
+
+    def note_told(self, now: int) -> None:
+        """Clients were told something at `now`."""
+        self._told_at = now
+
+    def put_off(self, now: int) -> bool:
+        """Whether a tick that has only quiet changes may wait at `now`; if so it is due later."""
+        if now >= self._told_at + QUIET_MS or not self._least_gap_ms:
+            return False
+        self._due = self._told_at + QUIET_MS
         return True
 
     def next_deadline(self) -> int | None:

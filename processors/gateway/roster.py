@@ -8,6 +8,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
+from processors.gateway.roster_log import RosterLog
 from schemas.metrics import PeerRow, RosterChange
 from schemas.positions import ZERO, EntryId
 
@@ -28,6 +29,8 @@ class Roster:
         self.held: EntryId = ZERO
         # Where the changes are read on. Beyond `held` after an entry of another epoch was passed over.
         self.read_after: EntryId = ZERO
+        # What changed up to then.
+        self.log = RosterLog()
         # Whether the hash has to be read (again) before the changes are followed.
         self.must_read = True
         # The entry that could not be applied; the next reading of the hash is newer than it.
@@ -41,6 +44,7 @@ class Roster:
         A partition without an epoch was wiped: its last rows stay, like the summary that goes with them, until it is
         rebuilt.
         """
+        self._log_loaded(epoch, changes_id, rows)
         if epoch is not None:
             self.rows = dict(rows)
         self.epoch = epoch
@@ -50,6 +54,13 @@ class Roster:
         self.must_read = False
         self._passed_over = ZERO
         self._expected = ZERO
+
+    def _log_loaded(self, epoch: str | None, changes_id: EntryId, rows: Mapping[str, PeerRow]) -> None:
+        if epoch != self.epoch or changes_id <= self.held:
+            self.log.restart(changes_id)
+        else:
+            names = self.rows.keys() | rows.keys()
+            self.log.add(changes_id, [peer for peer in names if self.rows.get(peer) != rows.get(peer)])
 
     def apply(self, entry: EntryId, epoch: str, previous: EntryId, change: RosterChange) -> bool:
         """Apply one change. False: there is a gap before it, or it is of another epoch; the hash must be read again."""
@@ -63,6 +74,7 @@ class Roster:
                 self.rows.pop(peer, None)
             else:
                 self.rows[peer] = row
+        self.log.add(entry, change)
         self.held = self.read_after = entry
         return True
 

@@ -1,19 +1,33 @@
 """The gateway's routes, and the headers of its answers."""
 
+import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 
-from processors.gateway import answers
-from processors.gateway.assets import ASSETS, Asset
+from processors.gateway import answers, queries
+from processors.gateway.assets import ASSETS, REFERENCES, Asset, references
+from processors.gateway.conversation import Services
+from processors.gateway.guard import adding_hsts, guarding
 from processors.gateway.half import Half
+from processors.gateway.login import MAX_BODY, Login
+from processors.gateway.samples import Samples
 from processors.gateway.sockets import Sockets
+from processors.gateway.sse import ServerSent
 from processors.gateway.state import State
-from processors.runtime.clock import BusClock
+from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.http import HEAD_S, HttpServer, adding_headers, errors_as_json, json_answer
+from schemas.answers import History
 
 __all__ = ["Server"]
+
+# Those that browsers grant to any page which asks for them.
+_FEATURES: Final = (
+    "accelerometer", "autoplay", "camera", "clipboard-read", "display-capture", "fullscreen", "geolocation",
+    "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment", "screen-wake-lock", "serial", "usb",
+)  # fmt: skip
 
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -21,7 +35,11 @@ _HEADERS: Final = {
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": ", ".join(f"{name}=()" for name in _FEATURES),
     "Cache-Control": "no-cache",
 }
 
@@ -30,23 +48,35 @@ class Server(HttpServer):
     """The gateway's HTTP server, on one host and port."""
 
     def __init__(
-        self, state: State, federation: Sockets, memory: Sockets, clock: BusClock, *, head_s: float = HEAD_S
+        self, state: State, services: Services, sockets: Sockets, sent: ServerSent, *, head_s: float = HEAD_S
     ) -> None:
+        gate = services.gate
         self._state = state
-        self._clock = clock
-        # Those of each path, by its half.
-        self._sockets = {"federation": federation, "memory": memory}
-        app = web.Application(middlewares=[errors_as_json(loopback_only=True)])
-        app.on_response_prepare.append(adding_headers(_HEADERS))
+        self._hub = services.hub
+        self._clock = services.clock
+        self._samples = Samples(services.players.bus)
+        self._sockets = sockets
+        self._sent = sent
+        middlewares = [errors_as_json(loopback_only=not gate.asks), guarding(gate)]
+        app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
+        app.on_response_prepare.extend((adding_headers(_HEADERS), adding_hsts(gate)))
+        login = Login(gate)
+        app.router.add_post("/login", login.enter)
+        app.router.add_post("/logout", login.leave)
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{name}", self._static)
+        for path in REFERENCES:
+            app.router.add_get(path, self._reference)
         app.router.add_get("/status", self._status)
-        app.router.add_get("/ws/federation", federation.handle, allow_head=False)
-        app.router.add_get("/ws/memory", memory.handle, allow_head=False)
+        app.router.add_get("/ws", sockets.handle, allow_head=False)
+        app.router.add_get("/ws/federation", sockets.handle_legacy, allow_head=False)
+        app.router.add_get("/ws/memory", sockets.handle_legacy, allow_head=False)
+        app.router.add_get("/sse", sent.handle, allow_head=False)
         app.router.add_get("/api/v1/federation", partial(self._summary, state.mesh))
         app.router.add_get("/api/v1/memory", partial(self._summary, state.memory))
         app.router.add_get("/api/v1/peers", self._peers)
         app.router.add_get("/api/v1/sources", self._sources)
+        app.router.add_get("/api/v1/history", self._history)
         app.router.add_get("/api/health", self._health)
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)
@@ -61,38 +91,52 @@ class Server(HttpServer):
             raise web.HTTPNotFound
         return _asset(request, asset)
 
+    async def _reference(self, request: web.Request) -> web.StreamResponse:
+        return _asset(request, (await asyncio.to_thread(references))[request.path])
+
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         line = answers.status_line(self._state, self._clock.now_ms())
         return web.Response(text=line, content_type="text/html")
 
     async def _summary(self, half: Half[Any], request: web.Request) -> web.StreamResponse:
         view = half.view(self._clock.now_ms())
-        if view.summary is None:
+        if view.summary is None or half.position is None:
             return self._nothing_yet()
-        tag = answers.etag(half.stream, view)
-        if _has(request, tag):
-            return _unchanged(tag)
-        answer = json_answer(view.summary)
-        answer.etag = tag
-        return answer
+        return _tagged(request, answers.etag(half.position, view), lambda: view.summary)
 
     async def _peers(self, request: web.Request) -> web.StreamResponse:
         try:
-            limit, status = answers.read_limit(request.query), answers.read_status(request.query)
-        except answers.BadQuery as error:
+            limit, status = queries.read_limit(request.query), queries.read_status(request.query)
+        except queries.BadQuery as error:
             return json_answer({"error": str(error)}, status=400)
-        mesh = self._state.mesh
-        summary = mesh.view(self._clock.now_ms()).summary
+        mesh, now = self._state.mesh, self._clock.now_ms()
+        summary = mesh.view(now).summary
         if summary is None:
             return self._nothing_yet()
-        return json_answer(answers.peers(mesh.shown, summary.peers, limit, status))
+        tag = answers.roster_etag(self._hub.roster.cursor(now), limit, status)
+        return _tagged(request, tag, lambda: answers.peers(mesh.shown, summary.peers, limit, status))
 
-    async def _sources(self, _request: web.Request) -> web.StreamResponse:
-        return json_answer(answers.sources(self._state, self._clock.now_ms()))
+    async def _sources(self, request: web.Request) -> web.StreamResponse:
+        now = self._clock.now_ms()
+        found = answers.sources(self._state, now)
+        return _tagged(request, answers.sources_etag(found), lambda: found)
+
+    async def _history(self, request: web.Request) -> web.StreamResponse:
+        now = self._clock.now_ms()
+        try:
+            half = queries.read_half(request.query, self._state.halves)
+            begin, end, points = queries.read_stretch(request.query, now)
+        except queries.BadQuery as error:
+            return json_answer({"error": str(error)}, status=400)
+        try:
+            samples = await self._samples.of(half, begin, end, points)
+        except BUS_FAILURES:
+            return json_answer({"error": "the bus does not answer"}, 503)
+        return json_answer(History(channel=half.name, begin=begin, end=end, samples=samples))
 
     async def _health(self, _request: web.Request) -> web.StreamResponse:
-        clients = {name: len(sockets) for name, sockets in self._sockets.items()}
-        return json_answer(answers.health(self._state, self._clock.now_ms()) | {"clients": clients})
+        clients = self._sockets.counts() | {"/sse": len(self._sent)}
+        return json_answer(answers.health(self._state, self._clock.now_ms(), clients))
 
     async def _alive(self, _request: web.Request) -> web.StreamResponse:
         return json_answer({"status": "ok"})
@@ -111,15 +155,17 @@ def _has(request: web.Request, tag: str) -> bool:
     return any(each.value in {tag, "*"} for each in request.if_none_match or ())
 
 
-def _unchanged(tag: str) -> web.Response:
-    answer = web.Response(status=304)
+def _tagged(request: web.Request, tag: str, body: Callable[[], Any]) -> web.Response:
+    """The answer `body` with its tag; nothing but the tag if the client has it."""
+    answer = web.Response(status=304) if _has(request, tag) else json_answer(body())
     answer.etag = tag
     return answer
 
 
 def _asset(request: web.Request, asset: Asset) -> web.Response:
     if _has(request, asset.etag):
-        return _unchanged(asset.etag)
-    answer = web.Response(body=asset.body, headers={"Content-Type": asset.content_type})
+        answer = web.Response(status=304)
+    else:
+        answer = web.Response(body=asset.body, headers={"Content-Type": asset.content_type})
     answer.etag = asset.etag
     return answer

@@ -2,14 +2,18 @@
 
 import asyncio
 import resource
+import uuid
 from collections.abc import Coroutine
 from typing import Final
 
-from processors.gateway.broadcast import Broadcast
-from processors.gateway.legacy_memory import MemoryFrames
-from processors.gateway.legacy_mesh import MeshFrames
+from processors.gateway.conversation import Services
+from processors.gateway.gate import Gate
+from processors.gateway.history import History
+from processors.gateway.hub import Hub
+from processors.gateway.past import Players
 from processors.gateway.server import Server
-from processors.gateway.sockets import MAX_CLIENTS, Sockets
+from processors.gateway.sockets import Sockets
+from processors.gateway.sse import ServerSent
 from processors.gateway.state import State
 from processors.gateway.tail import Tail
 from processors.runtime.bus import Bus
@@ -20,30 +24,33 @@ from schemas.frames import CLOSE_CODES
 
 __all__ = ["serve"]
 
-# Two paths of WebSocket clients, and as many requests.
-_DESCRIPTORS: Final = 3 * MAX_CLIENTS + 256
+# Beside the clients that stay: requests, the bus, files.
+_MORE_DESCRIPTORS: Final = 1_024
 
 _logger = get_logger("gateway")
 
 
-async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
+async def serve(bus: Bus, settings: Settings, stop: asyncio.Event, *, share_port: bool = False) -> None:
     """Serve until `stop` is set; then clients are told to come back (1001), and it ends within two seconds.
 
-    Raises SettingsError: if the host and port cannot be listened on. Cancellation: connections are cut off.
+    `share_port`: other gateways listen on the same one. Raises SettingsError: if the host and port cannot be listened
+    on, or the file of tokens cannot be used. Cancellation: connections are cut off.
     """
-    _raise_descriptor_limit()
+    _raise_descriptor_limit(settings.ark_max_clients + _MORE_DESCRIPTORS)
+    gate = Gate(settings)
+    await gate.open()
     state = State(settings.ark_partitions)
-    federation = Broadcast(state.mesh, MeshFrames(state.mesh), bus.clock)
-    memory = Broadcast(state.memory, MemoryFrames(state.memory), bus.clock)
-    server = Server(state, Sockets(federation.fanout, bus.clock), Sockets(memory.fanout, bus.clock), bus.clock)
-    port = await server.start(settings.ark_http_host, settings.ark_http_port)
+    hub = Hub(state, bus.clock, bus.guard)
+    services = Services(hub, History(bus, state), Players(bus, state), gate, uuid.uuid4().hex[:12])
+    sockets, sent = Sockets(services), ServerSent(services)
+    server = Server(state, services, sockets, sent)
+    port = await server.start(settings.ark_http_host, settings.ark_http_port, share_port=share_port)
     _logger.info("listening on http://%s:%d", settings.ark_http_host, port)
-    tail = Tail(bus, state, {state.mesh: federation.note_change, state.memory: memory.note_change})
     try:
-        await _run_until(stop, tail.run(), federation.run(), memory.run())
+        await _run_until(stop, gate.run(), Tail(bus, state, hub.note_change).run())
     finally:
         going = CLOSE_CODES["going_away"]
-        await asyncio.gather(federation.fanout.close_all(going), memory.fanout.close_all(going))
+        await asyncio.gather(sockets.close_all(going), sent.close_all(going))
         await server.stop()
 
 
@@ -58,9 +65,9 @@ async def _run_until(stop: asyncio.Event, *parts: Coroutine[None, None, None]) -
         await end_tasks(tasks)
 
 
-def _raise_descriptor_limit() -> None:
+def _raise_descriptor_limit(wanted: int) -> None:
     """As many sockets as clients may come: the usual soft limit of 1,024 is below the bound on clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

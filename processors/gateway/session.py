@@ -7,13 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-__all__ = ["EXCESS_PER_S", "MAX_MESSAGE", "RUSH_PER_S", "Ask", "Meter", "Pressure", "same_origin", "understand"]
-
-MAX_MESSAGE: Final = 64 << 10
-"""Largest message of a client, in bytes."""
-
-RUSH_PER_S: Final = 50
-"""Messages a second above which refreshes are answered once a tick."""
+__all__ = ["EXCESS_PER_S", "Ask", "Meter", "same_origin", "understand"]
 
 EXCESS_PER_S: Final = 200
 """Messages a second above which the connection is closed."""
@@ -27,14 +21,6 @@ class Ask(Enum):
     PING = "ping"
     REFRESH = "refresh"
     UNKNOWN = "unknown"
-
-
-class Pressure(Enum):
-    """How a client's message is to be treated."""
-
-    CALM = "answer at once"
-    RUSH = "answer refreshes once a tick"
-    EXCESS = "close the connection"
 
 
 class _Message(Struct):
@@ -68,14 +54,12 @@ class Meter:
         # When the client was last told that it was not understood, ms.
         self._complained = -_WINDOW_MS
 
-    def count(self, now: int) -> Pressure:
-        """Count a message at `now` (ms, any clock that does not go back)."""
+    def count(self, now: int) -> bool:
+        """Count a message at `now` (ms, any clock that does not go back). Returns whether it is one too many."""
         if now - self._began >= _WINDOW_MS:
             self._began, self._count = now, 0
         self._count += 1
-        if self._count > EXCESS_PER_S:
-            return Pressure.EXCESS
-        return Pressure.RUSH if self._count > RUSH_PER_S else Pressure.CALM
+        return self._count > EXCESS_PER_S
 
     def may_complain(self, now: int) -> bool:
         """Whether the client may be told at `now` that it was not understood: once a second."""

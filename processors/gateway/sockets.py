@@ -1,105 +1,185 @@
-"""`/ws/federation` and `/ws/memory`: from the handshake to the end of one client's connection."""
+"""The WebSocket paths: from the handshake to the end of one client's connection."""
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Final, Protocol
 
 from aiohttp import WSMsgType, web
 
-from processors.gateway.fanout import Client, Fanout, close
-from processors.gateway.pace import LEAST_GAP_MS
-from processors.gateway.session import MAX_MESSAGE, Ask, Pressure, same_origin, understand
-from processors.runtime.clock import BusClock
+from processors.gateway.channel import Want
+from processors.gateway.conversation import Conversation, Services
+from processors.gateway.encodings import JSON, MSGPACK, msgpack_of
+from processors.gateway.fanout import Client
+from processors.gateway.hub import LEGACY_FEDERATION, LEGACY_MEMORY
+from processors.gateway.session import Ask, understand
 from schemas import codec
-from schemas.frames import CLOSE_CODES, ErrorNotice, Pong
+from schemas.frames import (
+    CLOSE_CODES,
+    DEFAULT_RATE,
+    JSON_PROTOCOL,
+    MAX_MESSAGE,
+    MSGPACK_PROTOCOL,
+    CloseCode,
+    Frame,
+)
+from schemas.legacy import LegacyError, LegacyPong
 
-__all__ = ["MAX_CLIENTS", "Sockets"]
+__all__ = ["Sockets"]
 
-MAX_CLIENTS: Final = 2_000
-"""Most WebSocket clients of one path; further ones are refused before the upgrade."""
-
+_CLOSE_S: Final = 1.0
 # A client whose ping is not answered within half of this is cut off. Longer than the fan-out's own deadline for a
 # slow client, whose pong stands behind what it still has to read.
 _HEARTBEAT_S: Final = 50.0
-_NOT_UNDERSTOOD: Final = codec.encode(ErrorNotice(message="unknown message")).decode()
+_NOT_UNDERSTOOD: Final = codec.encode(LegacyError(message="unknown message")).decode()
+
+
+class _Talk(Protocol):
+    async def open(self) -> None: ...
+    async def answer(self, data: bytes | str) -> None: ...
+    def close(self) -> None: ...
+
+
+_Begin = Callable[[web.WebSocketResponse, Client], _Talk]
 
 
 class Sockets:
-    """The WebSocket clients of one half."""
+    """The WebSocket clients, of protocol v1 and of the drop-in paths."""
 
-    def __init__(self, fanout: Fanout, clock: BusClock, *, max_clients: int = MAX_CLIENTS) -> None:
-        self._fanout = fanout
-        self._clock = clock
-        self._max_clients = max_clients
-        # Connections from before their handshake to their end.
-        self._open = 0
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        # Those of each path.
+        self._clients: dict[str, set[Client]] = {path: set() for path in ("/ws", LEGACY_FEDERATION, LEGACY_MEMORY)}
 
-    def __len__(self) -> int:
-        """How many clients are connected."""
-        return len(self._fanout)
+    def counts(self) -> dict[str, int]:
+        """How many clients each path has."""
+        return {path: len(clients) for path, clients in self._clients.items()}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one client until it leaves, or is closed. Cancellation: the connection is cut off.
+        """Serve one client of protocol v1 until it leaves, or is closed. Cancellation: the connection is cut off.
 
-        Raises HTTPForbidden: for a page of another origin. Raises HTTPServiceUnavailable: if there are too many
-        clients. Raises HTTPBadRequest: if it is no WebSocket handshake.
+        Raises HTTPForbidden, HTTPServiceUnavailable, HTTPTooManyRequests, HTTPUnauthorized: see `Gate`. Raises
+        HTTPBadRequest: if it is no WebSocket handshake, or none of its subprotocols is ours.
         """
-        origins = request.headers.getall("Origin", [])
-        if len(origins) > 1 or not same_origin(next(iter(origins), None), request.headers.get("Host")):
-            raise web.HTTPForbidden(reason="Origin must be that of this gateway's own page")
+        offered = [each.strip() for each in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        if offered != [""] and not {JSON_PROTOCOL, MSGPACK_PROTOCOL} & {*offered}:
+            raise web.HTTPBadRequest(reason=f"subprotocol must be {JSON_PROTOCOL} or {MSGPACK_PROTOCOL}")
+        visitor = self._services.gate.visitor(request)
+
+        def begin(ws: web.WebSocketResponse, client: Client) -> _Talk:
+            encoding, send = JSON, _text
+            if ws.ws_protocol == MSGPACK_PROTOCOL:
+                encoding, send = MSGPACK, _binary
+            return Conversation(self._services, client, encoding, visitor, partial(send, ws))
+
+        return await self._serve(request, begin, (JSON_PROTOCOL, MSGPACK_PROTOCOL))
+
+    async def handle_legacy(self, request: web.Request) -> web.StreamResponse:
+        """Serve one client of a drop-in path, as `handle` does."""
+        return await self._serve(request, lambda ws, client: _Legacy(self._services, client, ws, request.path), ())
+
+    async def close_all(self, reason: CloseCode) -> None:
+        """Close every client with `reason`, within about a second. Cancellation: the rest is cut off."""
+        clients = [client for each in self._clients.values() for client in each]
+        try:
+            await asyncio.gather(*(client.end(reason) for client in clients))
+        finally:
+            for client in clients:
+                client.transport.abort()
+
+    def _enter(self, request: web.Request) -> AbstractContextManager[None]:
+        self._services.gate.check_origin(request)
         if request.headers.get("Upgrade", "").strip().lower() != "websocket":
             raise web.HTTPBadRequest(reason="a WebSocket handshake is expected here")
-        if self._open >= self._max_clients:
-            raise web.HTTPServiceUnavailable(
-                reason=f"at most {self._max_clients} clients", headers={"Retry-After": "5"}
-            )
-        self._open += 1
-        try:
-            return await self._serve(request)
-        finally:
-            self._open -= 1
+        return self._services.gate.place(request)
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        ws = web.WebSocketResponse(
-            timeout=1.0, heartbeat=_HEARTBEAT_S, compress=False, max_msg_size=MAX_MESSAGE, writer_limit=0
-        )
-        await ws.prepare(request)
-        transport = request.transport
-        if transport is None:  # it left during the handshake
+    async def _serve(self, request: web.Request, begin: _Begin, protocols: tuple[str, ...]) -> web.StreamResponse:
+        with self._enter(request):
+            ws = web.WebSocketResponse(
+                timeout=1.0,
+                heartbeat=_HEARTBEAT_S,
+                compress=False,
+                max_msg_size=MAX_MESSAGE,
+                writer_limit=0,
+                protocols=protocols,
+            )
+            await ws.prepare(request)
+            transport = request.transport
+            if transport is not None:  # it has not left during the handshake
+                client = Client(transport, request.writer.drain, partial(_end, ws, transport))
+                await self._talk(ws, client, begin(ws, client), self._clients[request.path])
             return ws
-        client = self._fanout.join(ws, transport)
+
+    async def _talk(self, ws: web.WebSocketResponse, client: Client, talk: _Talk, clients: set[Client]) -> None:
+        clients.add(client)
         try:
-            await self._listen(client)
+            await talk.open()
+            # An ERROR needs no answer: aiohttp has closed the connection with the right code (1002, 1007, 1009).
+            async for message in ws:
+                if message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                    continue
+                if client.meter.count(_now_ms()):
+                    await client.end(CLOSE_CODES["too_many"])
+                elif (message.type is WSMsgType.BINARY) != (ws.ws_protocol == MSGPACK_PROTOCOL):
+                    await client.end(CLOSE_CODES["wrong_kind"])
+                else:
+                    await talk.answer(message.data)
         except ConnectionError:
             pass  # it left while it was answered
         finally:
-            self._fanout.leave(client)
-        return ws
+            clients.discard(client)
+            talk.close()
 
-    async def _listen(self, client: Client) -> None:
-        # An ERROR needs no answer: aiohttp has closed the connection with the right code (1002, 1007, 1009).
-        async for message in client.ws:
-            pressure = client.meter.count(_now_ms())
-            if pressure is Pressure.EXCESS:
-                await close(client, CLOSE_CODES["too_many"])
-            elif message.type is WSMsgType.TEXT:
-                await self._answer(client, message.data, pressure)
-            elif message.type is WSMsgType.BINARY:
-                await close(client, CLOSE_CODES["text_only"])
 
-    async def _answer(self, client: Client, text: str, pressure: Pressure) -> None:
+class _Legacy:
+    """The conversation on a drop-in path."""
+
+    def __init__(self, services: Services, client: Client, ws: web.WebSocketResponse, path: str) -> None:
+        self._services = services
+        self._client = client
+        self._ws = ws
+        self._path = path
+
+    async def open(self) -> None:
+        await self._services.hub.follow(self._client, [Want(self._path, DEFAULT_RATE)], JSON, {})
+
+    async def answer(self, data: bytes | str) -> None:
         """Answer one message. Waits until the client reads, so that it cannot make us hold its answers."""
-        match understand(text):
+        match understand(str(data)):
             case Ask.PING:
-                await client.ws.send_str(codec.encode(Pong(timestamp=self._clock.now_ms())).decode())
-            case Ask.REFRESH if pressure is Pressure.CALM:
-                self._fanout.send_state(client)
+                pong = LegacyPong(timestamp=self._services.clock.now_ms())
+                await self._ws.send_str(codec.encode(pong).decode())
             case Ask.REFRESH:
-                self._fanout.send_state_by(client, LEAST_GAP_MS / 1000)
-            case Ask.UNKNOWN if client.meter.may_complain(_now_ms()):
-                await client.ws.send_str(_NOT_UNDERSTOOD)
-            case Ask.UNKNOWN:
+                self._services.hub.refresh(self._client, [self._path])
                 await asyncio.sleep(0)  # a flood of these must not keep the loop to itself
+            case Ask.UNKNOWN if self._client.meter.may_complain(_now_ms()):
+                await self._ws.send_str(_NOT_UNDERSTOOD)
+            case Ask.UNKNOWN:
+                await asyncio.sleep(0)
+
+    def close(self) -> None:
+        self._services.hub.leave(self._client)
+
+
+async def _text(ws: web.WebSocketResponse, frame: Frame) -> None:
+    await ws.send_str(codec.encode(frame).decode())
+
+
+async def _binary(ws: web.WebSocketResponse, frame: Frame) -> None:
+    await ws.send_bytes(msgpack_of(frame))
+
+
+async def _end(ws: web.WebSocketResponse, transport: asyncio.Transport, reason: CloseCode) -> None:
+    """Close a connection with `reason`, and cut it off if the client does not answer within a second."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await ws.close(code=reason.code, message=reason.name.encode())
+    except TimeoutError:
+        pass  # its close frame stands behind what it does not read
+    finally:
+        transport.abort()
 
 
 def _now_ms() -> int:

@@ -25,9 +25,12 @@ class Sources:
     def __init__(self) -> None:
         # By node and collector; over `MAX_SOURCES` the one that was silent longest is forgotten.
         self._heard: dict[tuple[str, str], HeardSource] = {}
+        # Grows with every change.
+        self.version = 0
 
     def hear(self, heard_at: int, state: SourceState) -> None:
         """Take a collector's word, which the bus got at `heard_at`. An older one than the last is left out."""
+        self.version += 1
         key = (state.node, state.collector)
         known = self._heard.get(key)
         if known is None or known.heard_at <= heard_at:
@@ -37,6 +40,7 @@ class Sources:
 
     def forget(self) -> None:
         """Forget all of them: they have to be heard again."""
+        self.version += 1
         self._heard.clear()
 
     def by_name(self) -> list[HeardSource]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from processors.gateway.backlog import Backlog
 from processors.gateway.half import Half
 from processors.gateway.memory import Memory
 from processors.gateway.mesh import Mesh
@@ -14,9 +15,14 @@ class State:
     """Everything that is known. The halves know nothing of each other."""
 
     def __init__(self, partitions: int) -> None:
+        # How many live ones there are.
+        self.partitions = partitions
         self.sources = Sources()
         self.mesh = Mesh(partitions, self.sources)
         self.memory = Memory(self.sources)
+        # The newest of the feeds.
+        self.syncs = Backlog()
+        self.logs = Backlog()
         # Both, in the order in which they are shown.
         self.halves: tuple[Half[Any], ...] = (self.mesh, self.memory)
         # Whether the bus answered the last time it was asked.

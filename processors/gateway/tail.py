@@ -5,15 +5,14 @@ wiped or lost its tail is noticed within five seconds, although reading it stays
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from processors.gateway.half import Half
-from processors.gateway.mesh import MAX_SYNCS
+from processors.gateway.backlog import Backlog
+from processors.gateway.intake import Changed, Intake
 from processors.gateway.roster import Roster
 from processors.gateway.state import State
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
@@ -21,8 +20,9 @@ from processors.runtime.connection import BUS_FAILURES, in_one_trip
 from processors.runtime.logging import get_logger
 from processors.runtime.reads import StreamReader
 from schemas import codec, streams
-from schemas.errors import BadPosition, MalformedEntry, SchemaError
-from schemas.metrics import MAX_SOURCES, PeerRow, RosterChange
+from schemas.errors import BadPosition
+from schemas.frames import RECORDS, STATES
+from schemas.metrics import MAX_SOURCES, PeerRow
 from schemas.positions import ZERO, EntryId, entry_id, entry_text
 
 __all__ = ["CHECK_MS", "Tail"]
@@ -32,6 +32,9 @@ CHECK_MS: Final = 5_000
 
 _RETRY_S: Final = 0.25
 _HEARTBEATS: Final = 4
+# What is read again of a stream after a lost connection, before clients are told that they must begin anew.
+_SUMMARIES: Final = 20
+_RECORDS: Final = 2_000
 
 _logger = get_logger("gateway")
 
@@ -43,17 +46,21 @@ class _Wiped(Exception):
 
 
 class Tail:
-    """Keeps the state up to date, and calls a half's `changed` after each change of it."""
+    """Keeps the state up to date, and tells after each change of it which channel has changed."""
 
-    def __init__(self, bus: Bus, state: State, changed: Mapping[Half[Any], Callable[[], None]]) -> None:
+    def __init__(self, bus: Bus, state: State, changed: Changed) -> None:
         self._bus = bus
         self._state = state
-        self._mesh = state.mesh
         self._changed = changed
+        self._intake = Intake(state, changed)
+        # What is kept of each stream that FastStream follows, and how much of it is read at once.
+        self._backlogs = {
+            **{half.stream: (half.backlog, _SUMMARIES) for half in state.halves},
+            streams.FEED_SYNC: (state.syncs, _RECORDS),
+            streams.FEED_MEMORY: (state.logs, _RECORDS),
+        }
         # Newest entry that was read of each stream that FastStream follows.
         self._tops: dict[str, EntryId] = {}
-        # Streams whose last entry could not be read: each is logged once until it can be.
-        self._unreadable: set[str] = set()
         self._rosters: dict[str, Roster] = state.mesh.live.rosters | state.mesh.simulated.rosters
         self._partition_of = {streams.changes_key(partition): partition for partition in self._rosters}
 
@@ -77,24 +84,22 @@ class Tail:
         """Read what is there, then what is added. Raises redis-py's errors, _Wiped."""
         await self._bus.sync_clock()
         # The newest word of each collector: as many entries as all of them write in a few heartbeats.
-        await self._take_sources(await self._read_last(streams.SOURCES, _HEARTBEATS * MAX_SOURCES))
-        await self._read_syncs()
+        self._take(streams.SOURCES, await self._read_last(streams.SOURCES, _HEARTBEATS * MAX_SOURCES))
         for partition in self._rosters:
             await self._read_roster(partition)
-        for half in self._state.halves:
-            await self._take_summaries(half, await self._read_last(half.stream, 1))
+        for stream, (backlog, count) in self._backlogs.items():
+            # After a lost connection, what came meanwhile is news; at the start nothing is.
+            fresh = stream in self._tops
+            self._intake.take(
+                stream, await self._read_on(stream, backlog, count), self._bus.clock.now_ms(), fresh=fresh
+            )
         if not self._state.bus_answers:
             self._state.bus_answers = True
             _logger.info("following the bus")
         self._all_changed()
-        handlers: dict[str, Callable[[list[Entry]], Awaitable[None]]] = {
-            **{half.stream: partial(self._take_summaries, half) for half in self._state.halves},
-            streams.FEED_SYNC: self._take_syncs,
-            streams.SOURCES: self._take_sources,
-        }
         async with AsyncExitStack() as subscriptions:
-            for stream, handler in handlers.items():
-                subscription = await self._bus.subscribe(stream, entry_text(self._tops[stream]), handler)
+            for stream, top in self._tops.items():
+                subscription = await self._bus.subscribe(stream, entry_text(top), partial(self._handle, stream))
                 subscriptions.push_async_callback(subscription.stop)
             reader = self._bus.reader()
             subscriptions.push_async_callback(reader.close)
@@ -113,7 +118,7 @@ class Tail:
             }
             wait_ms = min(max(check_at - self._bus.clock.now_ms(), 1), BLOCK_MS)
             for stream, entries in (await reader.read(positions, block_ms=wait_ms)).items():
-                self._take_changes(self._partition_of[stream], stream, entries)
+                self._intake.take(stream, entries, self._bus.clock.now_ms())
             if self._bus.clock.now_ms() >= check_at or check_at - self._bus.clock.now_ms() > CHECK_MS:
                 await self._check()
                 check_at = self._bus.clock.now_ms() + CHECK_MS
@@ -137,11 +142,16 @@ class Tail:
         self._tops[stream] = entry_id(entries[0][0]) if entries else ZERO
         return entries[::-1]
 
-    async def _read_syncs(self) -> None:
-        held = self._tops.get(streams.FEED_SYNC)
-        for each in await self._read_last(streams.FEED_SYNC, MAX_SYNCS):
-            # After a lost connection, what came meanwhile is news; at the start nothing is.
-            self._take_sync(each, fresh=held is not None and held < entry_id(each[0]))
+    async def _read_on(self, stream: str, backlog: Backlog, count: int) -> list[Entry]:
+        """What a stream got since it was read last, oldest first; if that is more than `count`, the newest.
+
+        With the one that was read last, if it is still there. A backlog that these would not follow is emptied.
+        """
+        held = self._tops.get(stream, ZERO)
+        entries = await self._read_last(stream, count + 1)
+        if entry_id(entries[0][0]) > held if entries else held > ZERO:
+            backlog.clear()
+        return [each for each in entries if entry_id(each[0]) >= held or not backlog.has_any]
 
     async def _read_roster(self, partition: str) -> None:
         """Meta first, then the hash: what is committed between is in both, and whole values may repeat."""
@@ -154,79 +164,22 @@ class Tail:
             try:
                 rows[peer.decode()] = codec.decode_peer(body)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                self._complain(key, error)
-        world = self._mesh.world_of(partition)
+                self._intake.complain(key, error)
+        world = self._state.mesh.world_of(partition)
         world.load(partition, _text(meta[0]), _id_or_zero(meta[1]), rows)
-        self._changed[self._mesh]()
+        self._changed("peers")
 
-    async def _take_summaries(self, half: Half[Any], entries: list[Entry]) -> None:
-        for each, fields in entries:
-            self._tops[half.stream] = entry_id(each)
-            summary = self._decoded(half.stream, fields, half.decode)
-            if summary is not None:
-                half.hold(summary)
-                self._changed[half]()
+    async def _handle(self, stream: str, entries: list[Entry]) -> None:
+        self._take(stream, entries)
 
-    async def _take_syncs(self, entries: list[Entry]) -> None:
-        for each in entries:
-            self._tops[streams.FEED_SYNC] = entry_id(each[0])
-            self._take_sync(each, fresh=True)
-
-    def _take_sync(self, entry: Entry, *, fresh: bool) -> None:
-        record = self._decoded(streams.FEED_SYNC, entry[1], codec.decode_sync)
-        if record is not None:
-            self._mesh.add_sync(entry_id(entry[0]), record, fresh=fresh)
-            self._changed[self._mesh]()
-
-    async def _take_sources(self, entries: list[Entry]) -> None:
-        for each, fields in entries:
-            self._tops[streams.SOURCES] = heard = entry_id(each)
-            state = self._decoded(streams.SOURCES, fields, codec.decode_source)
-            if state is not None:
-                # A foreign producer may name an id of its own; it was heard now at the latest.
-                self._state.sources.hear(min(heard.ms, self._bus.clock.now_ms()), state)
-                for half in self._state.halves:
-                    if state.group in half.groups:
-                        self._changed[half]()
-
-    def _take_changes(self, partition: str, stream: str, entries: list[Entry]) -> None:
-        world = self._mesh.world_of(partition)
-        for each, fields in entries:
-            change = self._decoded(stream, fields, _decode_change)
-            if change is None:
-                world.rosters[partition].pass_over(entry_id(each))
-                return
-            if not world.apply(partition, entry_id(each), *change):
-                return
-            self._changed[self._mesh]()
+    def _take(self, stream: str, entries: list[Entry]) -> None:
+        if entries:
+            self._tops[stream] = entry_id(entries[-1][0])
+        self._intake.take(stream, entries, self._bus.clock.now_ms())
 
     def _all_changed(self) -> None:
-        for changed in self._changed.values():
-            changed()
-
-    def _decoded(self, stream: str, fields: dict[bytes, bytes], decode: Callable[[dict[bytes, bytes]], T]) -> T | None:
-        """What an entry holds; None if it cannot be read, which is logged."""
-        try:
-            value = decode(fields)
-        except SchemaError as error:
-            self._complain(stream, error)
-            return None
-        self._unreadable.discard(stream)
-        return value
-
-    def _complain(self, stream: str, error: Exception) -> None:
-        if stream not in self._unreadable:
-            self._unreadable.add(stream)
-            _logger.warning("%s holds what cannot be read: %s", stream, error)
-
-
-def _decode_change(fields: dict[bytes, bytes]) -> tuple[str, EntryId, RosterChange]:
-    """Epoch, id of the previous change, and the change. Raises MalformedEntry, NewerVersion."""
-    change = codec.decode_roster_change(fields)
-    epoch, previous = fields.get(b"e"), fields.get(b"prev")
-    if epoch is None or previous is None:
-        raise MalformedEntry("field e or prev is missing")
-    return epoch.decode("utf-8", "replace"), entry_id(previous), change
+        for name in (*STATES, *RECORDS):
+            self._changed(name)
 
 
 def _text(value: bytes | None) -> str | None:

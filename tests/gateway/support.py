@@ -11,19 +11,26 @@ from typing import Any
 import aiohttp
 from redis.asyncio import Redis
 
-from processors.gateway.broadcast import Broadcast
+from processors.gateway.backlog import Kept
+from processors.gateway.conversation import Services
+from processors.gateway.fanout import DRAIN_S
+from processors.gateway.gate import Gate
 from processors.gateway.half import Half
-from processors.gateway.legacy_memory import MemoryFrames
-from processors.gateway.legacy_mesh import MeshFrames
+from processors.gateway.history import History
+from processors.gateway.hub import Hub
 from processors.gateway.mesh import Mesh
+from processors.gateway.past import Players
 from processors.gateway.server import Server
 from processors.gateway.sockets import Sockets
+from processors.gateway.sse import ServerSent
 from processors.gateway.state import State
 from processors.gateway.tail import Tail
 from processors.runtime.bus import Bus
 from processors.runtime.http import HEAD_S
+from processors.runtime.settings import load_settings
 from processors.runtime.tasks import end_tasks
 from schemas import codec, streams
+from schemas.frames import CLOSE_CODES
 from schemas.metrics import (
     FederationSummary,
     GroupState,
@@ -36,8 +43,10 @@ from schemas.metrics import (
     SyncRecord,
     worst,
 )
+from schemas.positions import EntryId
 
 NOW = 1_700_000_000_000
+SETTINGS = load_settings({})
 
 
 def summary(
@@ -110,6 +119,11 @@ def source(group: Any = "peers", **values: Any) -> SourceState:
     return SourceState(group=group, **(fields | values))
 
 
+def hold(half: Half[Any], value: FederationSummary | MemorySummary) -> None:
+    """Have a half hold a summary, as the entry of its commit has it."""
+    half.hold(value, Kept(EntryId(value.ts, value.n), codec.encode(value)))
+
+
 class World:
     """Writes the bus as the aggregators and collectors do, one commit at a time."""
 
@@ -170,10 +184,15 @@ class Gateway:
     """A running gateway on a free port."""
 
     state: State
-    federation: Broadcast
-    memory: Broadcast
+    hub: Hub
+    sockets: Sockets
     server: Server
+    services: Services
     url: str
+
+    @property
+    def gate(self) -> Gate:
+        return self.services.gate
 
     @property
     def mesh(self) -> Mesh:
@@ -187,31 +206,47 @@ class Gateway:
     def memory_url(self) -> str:
         return f"{self.url}/ws/memory"
 
+    @property
+    def v1_url(self) -> str:
+        return f"{self.url}/ws"
+
 
 @contextlib.asynccontextmanager
 async def running_gateway(
-    bus: Bus, *, tail: bool = True, head_s: float = HEAD_S, drain_s: float | None = None, max_clients: int = 100
+    bus: Bus,
+    *,
+    tail: bool = True,
+    head_s: float = HEAD_S,
+    drain_s: float = DRAIN_S,
+    gate: Gate | None = None,
 ) -> AsyncIterator[Gateway]:
     state = State(16)
-    federation = Broadcast(state.mesh, MeshFrames(state.mesh), bus.clock, drain_s=drain_s)
-    memory = Broadcast(state.memory, MemoryFrames(state.memory), bus.clock, drain_s=drain_s)
-    of_mesh, of_memory = (Sockets(each.fanout, bus.clock, max_clients=max_clients) for each in (federation, memory))
-    server = Server(state, of_mesh, of_memory, bus.clock, head_s=head_s)
+    gate = gate or Gate(SETTINGS)
+    bus.failure = asyncio.get_running_loop().create_future()
+    hub = Hub(state, bus.clock, bus.guard, drain_s=drain_s)
+    services = Services(hub, History(bus, state), Players(bus, state), gate, "gateway-1")
+    sockets, sent = Sockets(services), ServerSent(services)
+    server = Server(state, services, sockets, sent, head_s=head_s)
     port = await server.start("127.0.0.1", 0)
-    tasks = [asyncio.create_task(federation.run()), asyncio.create_task(memory.run())]
-    if tail:
-        changed: dict[Half[Any], Callable[[], None]] = {
-            state.mesh: federation.note_change,
-            state.memory: memory.note_change,
-        }
-        tasks.append(asyncio.create_task(Tail(bus, state, changed).run()))
+    parts = [gate.run(), *([Tail(bus, state, hub.note_change).run()] if tail else [])]
+    tasks = [asyncio.create_task(part) for part in parts]
     try:
-        yield Gateway(state, federation, memory, server, f"http://127.0.0.1:{port}")
+        yield Gateway(state, hub, sockets, server, services, f"http://127.0.0.1:{port}")
         for task in tasks:
             assert not task.done(), task.exception()
+        assert not bus.failure.done(), bus.failure.exception()
     finally:
         await end_tasks(tasks)
+        await asyncio.gather(sockets.close_all(CLOSE_CODES["going_away"]), sent.close_all(CLOSE_CODES["going_away"]))
         await server.stop()
+
+
+def tasks_of_clients() -> list[str]:
+    """Names of what still runs for clients, present or gone."""
+    names = (getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks() if not task.done())
+    return [
+        name for name in names if name.split(".")[0] in {"Fanout", "Group", "Conversation", "_end"} or "refresh" in name
+    ]
 
 
 async def eventually(condition: Callable[[], object], within_s: float = 8.0) -> None:

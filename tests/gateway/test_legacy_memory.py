@@ -6,7 +6,7 @@ import pytest
 from processors.gateway.legacy_memory import MAX_LOG_TEXT, MemoryFrames
 from processors.gateway.memory import Memory
 from processors.gateway.sources import Sources
-from tests.gateway.support import NOW, log, memory_summary, source
+from tests.gateway.support import NOW, hold, log, memory_summary, source
 
 # 2023-11-14T22:13:20Z
 FULL: dict[str, Any] = {
@@ -31,7 +31,7 @@ def memory_of(**values: Any) -> Memory:
     for group in ("reasoning", "code"):
         sources.hear(NOW, source(group))
     memory = Memory(sources)
-    memory.hold(memory_summary(**values))
+    hold(memory, memory_summary(**values))
     return memory
 
 
@@ -164,7 +164,7 @@ def test_a_tick_in_which_nothing_changed_sends_nothing() -> None:
 def test_a_newer_moment_alone_sends_nothing() -> None:
     memory = memory_of(**FULL)
     frames = settled(memory)
-    memory.hold(memory_summary(**FULL, ts=NOW + 5_000, n=2))
+    hold(memory, memory_summary(**FULL, ts=NOW + 5_000, n=2))
     assert frames.changes(NOW + 5_000) == []
 
 
@@ -182,7 +182,7 @@ def test_a_newer_moment_alone_sends_nothing() -> None:
 def test_a_changed_value_is_told_with_the_whole_state(change: dict[str, Any]) -> None:
     memory = memory_of(**FULL)
     frames = settled(memory)
-    memory.hold(memory_summary(**FULL | change))
+    hold(memory, memory_summary(**FULL | change))
     [body] = frames.changes(NOW + 100)
     assert json.loads(body) == whole(memory, NOW + 100)
 
@@ -190,7 +190,7 @@ def test_a_changed_value_is_told_with_the_whole_state(change: dict[str, Any]) ->
 def test_a_change_of_the_world_is_told() -> None:
     memory = memory_of(**FULL)
     frames = settled(memory)
-    memory.hold(memory_summary("simulated", "simulated", **FULL))
+    hold(memory, memory_summary("simulated", "simulated", **FULL))
     [body] = frames.changes(NOW)
     assert json.loads(body)["source"] == "simulated"
 
@@ -198,5 +198,5 @@ def test_a_change_of_the_world_is_told() -> None:
 def test_a_change_that_was_told_is_not_told_again() -> None:
     memory = memory_of(**FULL)
     frames = settled(memory)
-    memory.hold(memory_summary(**FULL | {"ingestion_rate": 0.2}))
+    hold(memory, memory_summary(**FULL | {"ingestion_rate": 0.2}))
     assert (len(frames.changes(NOW)), frames.changes(NOW)) == (1, [])

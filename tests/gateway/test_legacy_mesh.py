@@ -8,7 +8,7 @@ from processors.gateway.mesh import Mesh
 from processors.gateway.sources import Sources
 from schemas.metrics import PeerRow
 from schemas.positions import ZERO, EntryId
-from tests.gateway.support import NOW, row, source, summary, sync
+from tests.gateway.support import NOW, hold, row, source, summary, sync
 
 FULL: dict[str, Any] = {
     "network_health": 75.0,
@@ -32,7 +32,7 @@ def mesh_of(*rows: PeerRow, **values: Any) -> Mesh:
     mesh.live.load("0", "e", ZERO, {each.id: each for each in rows})
     for group in ("peers", "sync"):
         sources.hear(NOW, source(group))
-    mesh.hold(summary(**values))
+    hold(mesh, summary(**values))
     return mesh
 
 
@@ -218,7 +218,7 @@ def test_a_changed_roster_calls_for_a_peer_update() -> None:
 def test_a_changed_value_calls_for_a_health_update() -> None:
     mesh = mesh_of(row("a"), **FULL)
     frames = settled(mesh)
-    mesh.hold(summary(**FULL | {"network_health": 50.0}))
+    hold(mesh, summary(**FULL | {"network_health": 50.0}))
     assert kinds(frames.changes(NOW)) == ["health_update"]
 
 
@@ -255,5 +255,5 @@ def test_a_tick_stays_within_its_byte_bound() -> None:
 def test_a_change_of_the_world_is_told() -> None:
     mesh = mesh_of(row("a"), **FULL)
     frames = settled(mesh)
-    mesh.hold(summary("simulated", "simulated"))
+    hold(mesh, summary("simulated", "simulated"))
     assert kinds(frames.changes(NOW)) == ["peer_update", "health_update"]

@@ -1,7 +1,7 @@
 from processors.gateway.memory import Memory
 from processors.gateway.sources import Sources
 from schemas.metrics import SOURCE_TIMEOUT_MS, MemorySummary, NodeSummary
-from tests.gateway.support import NOW, memory_summary, node, source
+from tests.gateway.support import NOW, hold, memory_summary, node, source
 
 
 def two_nodes() -> tuple[Memory, Sources]:
@@ -12,7 +12,7 @@ def two_nodes() -> tuple[Memory, Sources]:
             sources.hear(at, source(group, node=name))
     memory = Memory(sources)
     nodes = {"a": node(sessions_total=3), "b": node(ts=NOW + 9_000)}
-    memory.hold(memory_summary(ts=NOW + 9_000, nodes=nodes, nodes_total=2))
+    hold(memory, memory_summary(ts=NOW + 9_000, nodes=nodes, nodes_total=2))
     return memory, sources
 
 

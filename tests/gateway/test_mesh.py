@@ -1,16 +1,16 @@
 from processors.gateway.mesh import MAX_FRESH_SYNCS, MAX_SYNCS, Mesh
 from processors.gateway.sources import Sources
 from schemas.positions import ZERO, EntryId
-from tests.gateway.support import NOW, row, summary, sync
+from tests.gateway.support import NOW, hold, row, summary, sync
 
 
 def test_the_roster_of_the_summarys_world_is_shown() -> None:
     mesh = Mesh(16, Sources())
     mesh.live.load("0", "e", ZERO, {"a": row("a")})
     mesh.simulated.load("sim", "e", ZERO, {"sim-b": row("sim-b")})
-    mesh.hold(summary("simulated", "simulated"))
+    hold(mesh, summary("simulated", "simulated"))
     assert [each.id for each in mesh.shown.rows()] == ["sim-b"]
-    mesh.hold(summary())
+    hold(mesh, summary())
     assert [each.id for each in mesh.shown.rows()] == ["a"]
 
 

@@ -1,7 +1,6 @@
 import asyncio
 import contextlib
-import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,13 @@ from tests.servers import Server
 
 
 @contextlib.asynccontextmanager
-async def following(bus: Bus, changed: Callable[[State], None] = lambda _state: None) -> AsyncIterator[State]:
+async def following(bus: Bus, told: Callable[[State, str], None] = lambda *_: None) -> AsyncIterator[State]:
     state = State(16)
-    each = functools.partial(changed, state)
-    task = asyncio.create_task(Tail(bus, state, dict.fromkeys(state.halves, each)).run())
+
+    def changed(name: str, _peers: Collection[str] | None = None) -> None:
+        told(state, name)
+
+    task = asyncio.create_task(Tail(bus, state, changed).run())
     try:
         await eventually(lambda: state.bus_answers)
         yield state
@@ -164,21 +166,22 @@ async def test_both_halves_are_read_at_the_start_and_followed(bus: Bus, world: W
         await eventually(lambda: state.memory.summary is not None and state.memory.summary.ingestion_rate == 2.0)
 
 
-async def test_a_half_is_told_of_its_own_changes_only(bus: Bus, world: World) -> None:
-    state = State(16)
+async def test_each_channel_is_told_of_its_own_changes_only(bus: Bus, world: World) -> None:
     told: list[str] = []
-    changed = {half: functools.partial(told.append, half.name) for half in state.halves}
-    task = asyncio.create_task(Tail(bus, state, changed).run())
-    await eventually(lambda: state.bus_answers)
-    await wait_for_reads(world.client, 5)
-    told.clear()
-    await world.memory()
-    await eventually(lambda: told)
-    assert told == ["memory"]
-    await world.heartbeat("peers")
-    await eventually(lambda: len(told) > 1)
-    assert told == ["memory", "federation"]
-    await end_tasks({task})
+    async with following(bus, lambda _state, name: told.append(name)):
+        await wait_for_reads(world.client, 6)
+        told.clear()
+        await world.memory()
+        await eventually(lambda: told)
+        assert told == ["memory"]
+        told.clear()
+        await world.sync(sync("a"))
+        await eventually(lambda: told)
+        assert told == ["sync"]
+        told.clear()
+        await world.heartbeat("reasoning")
+        await eventually(lambda: "memory" in told)
+        assert "federation" not in told
 
 
 @pytest.mark.usefixtures("fast_checks")
@@ -227,8 +230,8 @@ async def test_cut_connections_show_stale_and_heal(bus: Bus, world: World) -> No
     await world.heartbeat()
     await world.summary(network_health=1.0)
     seen: list[str] = []
-    async with following(bus, lambda state: seen.append(shown(state.mesh, bus))) as state:
-        await wait_for_reads(world.client, 5)
+    async with following(bus, lambda state, _name: seen.append(shown(state.mesh, bus))) as state:
+        await wait_for_reads(world.client, 6)
         seen.clear()
         await world.client.client_kill_filter(_type="normal", skipme=True)
         await eventually(lambda: seen[:1] == ["stale"])

@@ -2,6 +2,7 @@
 
 import { Federation } from "/static/federation.js";
 import { Half } from "/static/half.js";
+import { checkAccess } from "/static/login.js";
 import { Memory } from "/static/memory.js";
 import { Sources } from "/static/sources.js";
 
@@ -17,4 +18,5 @@ function showStanding() {
   origins = now;
 }
 
+checkAccess();
 halves.push(new Half("federation", new Federation(), showStanding), new Half("memory", new Memory(), showStanding));

@@ -4,6 +4,7 @@
 import { Connection } from "/static/connection.js";
 import { setText } from "/static/dom.js";
 import { clock, span } from "/static/format.js";
+import { checkAccess } from "/static/login.js";
 
 const WORDS = {
   live: "LIVE", stale: "STALE", simulated: "SIMULATED", disconnected: "DISCONNECTED", connecting: "CONNECTING",
@@ -46,6 +47,7 @@ export class Half {
 
   lose(since) {
     this.lostSince ??= since;
+    checkAccess();
     this.showStanding();
   }
 

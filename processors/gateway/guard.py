@@ -1,0 +1,47 @@
+"""The gateway's door: which paths ask for a token, and what pages of other origins may not do."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from processors.gateway.gate import Gate, unauthorized
+from processors.gateway.paths import PATHS
+
+__all__ = ["adding_hsts", "guarding"]
+
+_OPEN: Final = frozenset(path.path for path in PATHS if path.is_open)
+_LEGACY: Final = frozenset({"/ws/federation", "/ws/memory"})
+# Where a token may come with the first message, too.
+_LATER: Final = "/ws"
+_READS: Final = frozenset({"GET", "HEAD"})
+_HSTS: Final = "max-age=31536000"
+
+
+def guarding(gate: Gate) -> Middleware:
+    """The middleware that refuses requests without a valid token (401), and changes from other origins (403)."""
+    is_open = _OPEN | (_LEGACY if gate.legacy_open else frozenset())
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method not in _READS:
+            gate.check_origin(request)
+        resource = request.match_info.route.resource
+        # Of paths and methods that do not exist everybody is told so.
+        path = None if resource is None else resource.canonical
+        if path is not None and path not in is_open and gate.visitor(request) is None and path != _LATER:
+            raise unauthorized("a token is needed")
+        return await handler(request)
+
+    return middleware
+
+
+def adding_hsts(gate: Gate) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """A signal handler that tells browsers that came by HTTPS to come by nothing else."""
+
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        if gate.is_https(request):
+            response.headers["Strict-Transport-Security"] = _HSTS
+
+    return add

@@ -1,0 +1,36 @@
+// The login, shown when the gateway asks for a token. The token goes into a cookie that no script can read.
+
+import { setText } from "/static/dom.js";
+
+const at = (id) => document.getElementById(id);
+
+// Shows the form if a token is asked for: at the start, and whenever a connection is lost.
+export async function checkAccess() {
+  try {
+    const response = await fetch("/api/health", { cache: "no-store" });
+    if (response.status === 401 && !at("login").open) at("login").showModal();
+  } catch {
+    // The gateway is away: the halves say so.
+  }
+}
+
+// Why a token is refused; empty if it is not.
+async function refusal(token) {
+  try {
+    const response = await fetch("/login", { method: "POST", body: JSON.stringify({ token }) });
+    if (response.ok) return "";
+    if (response.status !== 429) return "This token is not valid. It may have expired, or been taken back.";
+    return `Too many wrong tokens. Try again in ${response.headers.get("Retry-After")} s.`;
+  } catch {
+    return "The gateway does not answer. Try again.";
+  }
+}
+
+at("login-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const problem = await refusal(at("token").value);
+  if (problem === "") location.reload();
+  setText(at("login-problem"), problem);
+  at("token").setAttribute("aria-invalid", problem !== "");
+  at("token").select();
+});

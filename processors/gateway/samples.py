@@ -1,0 +1,53 @@
+"""How a summary was at moments of the past: one entry a moment, read where it is.
+
+The entry in force at a moment is the newest that is not younger, so a sample is a value that was, never an average.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+
+from processors.gateway.half import Half
+from processors.runtime.bus import Bus
+from processors.runtime.connection import in_one_trip
+from schemas.positions import EntryId, entry_id, entry_text
+
+__all__ = ["Samples"]
+
+_LAST: Final = 2**63 - 1
+
+
+class Samples:
+    """Reads them, for one request at a time: the rest of the gateway is not to wait for the bus."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._lock = asyncio.Lock()
+
+    async def of(self, half: Half[Any], begin: int, end: int, points: int) -> list[dict[str, Any]]:
+        """The numbers of a half at `points` moments from `begin` to `end` (ms), each entry once, oldest first.
+
+        Moments that the stream does not reach are left out. Raises redis-py's errors. Cancellation: safe.
+        """
+        moments = [begin + (end - begin) * number // max(points - 1, 1) for number in range(points)]
+        latest = [entry_text(EntryId(moment, _LAST)) for moment in moments]
+        async with self._lock:
+            answers = await in_one_trip(
+                self._bus.client, [("XREVRANGE", half.stream, each, "-", "COUNT", 1) for each in latest]
+            )
+        found = dict(entry for answer in answers for entry in answer)
+        samples = []
+        for each in sorted(found, key=entry_id):
+            samples.append(_numbers(found[each]))
+            await asyncio.sleep(0)  # a large summary takes a millisecond
+        return [sample for sample in samples if sample is not None]
+
+
+def _numbers(fields: dict[bytes, bytes]) -> dict[str, Any] | None:
+    """The values of a summary that are no lists or objects; None if it cannot be read."""
+    try:
+        summary = msgspec.json.decode(fields.get(b"d", b""), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None  # the follower of the stream has logged it
+    return {name: value for name, value in summary.items() if not isinstance(value, dict | list) and name != "epoch"}

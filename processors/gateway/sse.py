@@ -1,0 +1,141 @@
+"""`/sse`: the frames of protocol v1 as server-sent events.
+
+Delivery: as on `/ws`. The id of an event is the position in all channels of the request, so that a browser that comes
+back by itself goes on where it was.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from multidict import MultiMapping
+
+from processors.gateway.channel import Want
+from processors.gateway.conversation import Services
+from processors.gateway.encodings import SERVER_SENT
+from processors.gateway.fanout import Client
+from processors.gateway.group import Mark
+from processors.gateway.past import Past
+from processors.gateway.recovery import begin
+from processors.gateway.subscriptions import Refused, error_of, wants_of
+from processors.runtime.tasks import is_set_within
+from schemas import codec
+from schemas.frames import CLOSE_CODES, CloseCode, Subscribe
+
+__all__ = ["ServerSent"]
+
+_RETRY: Final = b"retry: 2000\n\n"
+_KEEP_ALIVE_S: Final = 15.0
+_HEADERS: Final = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_PARAMETERS: Final = ("channels", "fields", "rate", "at", "speed")
+
+
+class ServerSent:
+    """The clients of `/sse`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._clients: set[Client] = set()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one client until it leaves, or is closed. Cancellation: the connection is cut off.
+
+        Raises HTTPBadRequest: if what it asks for cannot be served. Raises what `Gate.place` does.
+        """
+        services = self._services
+        services.gate.check_origin(request)
+        visitor = services.gate.visitor(request)
+        assert visitor is not None, "the door is shut to them"
+        try:
+            message = _message(request.query)
+            wants, refused = wants_of(message, {}, services.hub.channel)
+            if refused:
+                raise refused[0]
+        except Refused as error:
+            raise web.HTTPBadRequest(reason=str(error)) from error
+        event_id = request.headers.get("Last-Event-ID")
+        with services.gate.place(request):
+            response = web.StreamResponse(headers=_HEADERS)
+            await response.prepare(request)
+            if request.transport is None:  # it left at once
+                return response
+            gone = asyncio.Event()
+            client = Client(request.transport, request.writer.drain, lambda reason: _end(client, gone, reason))
+            past = Past(services.players, client, SERVER_SENT, partial(self._go_live, client))
+            self._clients.add(client)
+            unwatch = services.gate.watch(visitor, gone.set)
+            try:
+                await response.write(_RETRY)
+                if message.at is not None and not event_id:
+                    for each in await past.show(message, wants):
+                        await response.write(SERVER_SENT.frame(error_of(each)))
+                else:
+                    marks = await self._marks(sorted(wants), event_id)
+                    await services.hub.follow(client, wants.values(), SERVER_SENT, marks)
+                await _until_gone(response, gone)
+            except ConnectionError:
+                pass  # it has left
+            finally:
+                unwatch()
+                past.close()
+                self._clients.discard(client)
+                services.hub.leave(client)
+            return response
+
+    async def close_all(self, reason: CloseCode) -> None:
+        """End every client's answer. Cancellation: the rest is cut off."""
+        for client in list(self._clients):
+            await client.end(reason)
+
+    async def _go_live(self, client: Client, wants: Mapping[str, Want], since: Mapping[str, str]) -> None:
+        """The past has reached the present."""
+        services = self._services
+        channels = [channel for name in wants if (channel := services.hub.channel(name)) is not None]
+        marks, _ = await begin(services.history, channels, since, services.clock.now_ms())
+        await services.hub.follow(client, wants.values(), SERVER_SENT, marks)
+
+    async def _marks(self, names: Sequence[str], event_id: str | None) -> Mapping[str, Mark]:
+        """Where a client begins that comes back with the id of the last event that it got, None: it is new."""
+        if not event_id:
+            return {}
+        services = self._services
+        positions = event_id.split(".")
+        since = {name: text for name, text in zip(names, positions, strict=False) if text}
+        channels = [channel for name in since if (channel := services.hub.channel(name)) is not None]
+        marks, bad = await begin(services.history, channels, since, services.clock.now_ms())
+        # An id that is none of ours is answered as one that is too old: a browser would give up at an error.
+        lost = [name for name in names if name not in since] if len(positions) != len(names) else []
+        return marks | {name: Mark(None, reset="gone") for name in [*lost, *(str(each.channel) for each in bad)]}
+
+
+def _message(query: MultiMapping[str]) -> Subscribe:
+    """What the parameters of a request ask for. Raises Refused: if they cannot be read."""
+    unknown = [name for name in query if name not in _PARAMETERS]
+    if unknown:
+        raise Refused("bad_message", f"parameters are {', '.join(_PARAMETERS)}")
+    given: dict[str, Any] = {name: query[name] for name in ("rate", "at", "speed") if name in query}
+    for name in ("channels", "fields"):
+        if name in query:
+            given[name] = [each for text in query.getall(name) for each in text.split(",") if each]
+    try:
+        return msgspec.convert({"op": "subscribe", "channels": [], **given}, Subscribe, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused("bad_message", codec.reason_of(error)) from error
+
+
+async def _until_gone(response: web.StreamResponse, gone: asyncio.Event) -> None:
+    """Wait until the client is closed. Raises ConnectionError: once it has left; a comment now and then finds out."""
+    while not await is_set_within(gone, _KEEP_ALIVE_S):
+        await response.write(b":\n\n")
+
+
+async def _end(client: Client, gone: asyncio.Event, reason: CloseCode) -> None:
+    gone.set()
+    if reason is CLOSE_CODES["too_slow"]:
+        client.transport.abort()
