@@ -157,7 +157,7 @@ class Conversation:
         """Follow `wants` too, from positions. Which channels have none of ours."""
         services = self._services
         channels = [channel for name in wants if (channel := services.hub.channel(name)) is not None]
-        marks, refused = await begin(services.history, channels, since, services.clock.now_ms())
+        marks, refused = await begin(services.history, channels, since, services.clock)
         fresh = {name: wants[name] for name in marks}
         if fresh:
             await self._past.drop(fresh)

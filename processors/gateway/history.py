@@ -16,11 +16,15 @@ from processors.gateway.state import State
 from processors.runtime.bus import Bus, Entry
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
+from processors.runtime.tasks import is_set_within
 from schemas import streams
 from schemas.errors import BadPosition
 from schemas.positions import EntryId, Position, RosterPosition, entry_id, entry_text
 
-__all__ = ["History"]
+__all__ = ["READY_S", "History"]
+
+READY_S: Final = 5.0
+"""How long those who come back wait for a gateway that has not read the bus yet."""
 
 _PAGE: Final = 500
 _ids_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -30,7 +34,7 @@ _logger = get_logger("gateway")
 class History:
     """What the streams hold before what is kept."""
 
-    def __init__(self, bus: Bus, state: State) -> None:
+    def __init__(self, bus: Bus, state: State, ready: asyncio.Event) -> None:
         self._bus = bus
         self._mesh = state.mesh
         self._backlogs = {
@@ -38,8 +42,17 @@ class History:
             "logs": (streams.FEED_MEMORY, state.logs),
             **{half.name: (half.stream, half.backlog) for half in state.halves},
         }
+        # Set once the bus was read for the first time.
+        self._ready = ready
         # One reader of a channel at a time: the others find what it read.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def until_ready(self) -> None:
+        """Return once the bus was read for the first time, or could not be read for `READY_S`. Cancellation: safe.
+
+        A gateway that has just been started would tell everybody who comes back to begin anew.
+        """
+        await is_set_within(self._ready, READY_S)
 
     async def reach(self, channel: str, position: Position | RosterPosition) -> None:
         """Have what follows `position` in a channel kept, if the bus still has it. Cancellation: safe."""

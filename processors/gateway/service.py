@@ -41,13 +41,14 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event, *, share_port
     await gate.open()
     state = State(settings.ark_partitions)
     hub = Hub(state, bus.clock, bus.guard)
-    services = Services(hub, History(bus, state), Players(bus, state), gate, uuid.uuid4().hex[:12])
+    tail = Tail(bus, state, hub.note_change)
+    services = Services(hub, History(bus, state, tail.ready), Players(bus, state), gate, uuid.uuid4().hex[:12])
     sockets, sent = Sockets(services), ServerSent(services)
     server = Server(state, services, sockets, sent)
     port = await server.start(settings.ark_http_host, settings.ark_http_port, share_port=share_port)
     _logger.info("listening on http://%s:%d", settings.ark_http_host, port)
     try:
-        await _run_until(stop, gate.run(), Tail(bus, state, hub.note_change).run())
+        await _run_until(stop, gate.run(), tail.run())
     finally:
         going = CLOSE_CODES["going_away"]
         await asyncio.gather(sockets.close_all(going), sent.close_all(going))

@@ -97,7 +97,7 @@ class ServerSent:
         """The past has reached the present."""
         services = self._services
         channels = [channel for name in wants if (channel := services.hub.channel(name)) is not None]
-        marks, _ = await begin(services.history, channels, since, services.clock.now_ms())
+        marks, _ = await begin(services.history, channels, since, services.clock)
         await services.hub.follow(client, wants.values(), SERVER_SENT, marks)
 
     async def _marks(self, names: Sequence[str], event_id: str | None) -> Mapping[str, Mark]:
@@ -108,7 +108,7 @@ class ServerSent:
         positions = event_id.split(".")
         since = {name: text for name, text in zip(names, positions, strict=False) if text}
         channels = [channel for name in since if (channel := services.hub.channel(name)) is not None]
-        marks, bad = await begin(services.history, channels, since, services.clock.now_ms())
+        marks, bad = await begin(services.history, channels, since, services.clock)
         # An id that is none of ours is answered as one that is too old: a browser would give up at an error.
         lost = [name for name in names if name not in since] if len(positions) != len(names) else []
         return marks | {name: Mark(None, reset="gone") for name in [*lost, *(str(each.channel) for each in bad)]}

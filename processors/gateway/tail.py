@@ -53,6 +53,8 @@ class Tail:
         self._state = state
         self._changed = changed
         self._intake = Intake(state, changed)
+        # Set once everything was read for the first time.
+        self.ready = asyncio.Event()
         # What is kept of each stream that FastStream follows, and how much of it is read at once.
         self._backlogs = {
             **{half.stream: (half.backlog, _SUMMARIES) for half in state.halves},
@@ -97,6 +99,7 @@ class Tail:
             self._state.bus_answers = True
             _logger.info("following the bus")
         self._all_changed()
+        self.ready.set()
         async with AsyncExitStack() as subscriptions:
             for stream, top in self._tops.items():
                 subscription = await self._bus.subscribe(stream, entry_text(top), partial(self._handle, stream))

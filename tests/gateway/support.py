@@ -224,11 +224,14 @@ async def running_gateway(
     gate = gate or Gate(SETTINGS)
     bus.failure = asyncio.get_running_loop().create_future()
     hub = Hub(state, bus.clock, bus.guard, drain_s=drain_s)
-    services = Services(hub, History(bus, state), Players(bus, state), gate, "gateway-1")
+    tailing = Tail(bus, state, hub.note_change)
+    if not tail:
+        tailing.ready.set()
+    services = Services(hub, History(bus, state, tailing.ready), Players(bus, state), gate, "gateway-1")
     sockets, sent = Sockets(services), ServerSent(services)
     server = Server(state, services, sockets, sent, head_s=head_s)
     port = await server.start("127.0.0.1", 0)
-    parts = [gate.run(), *([Tail(bus, state, hub.note_change).run()] if tail else [])]
+    parts = [gate.run(), *([tailing.run()] if tail else [])]
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         yield Gateway(state, hub, sockets, server, services, f"http://127.0.0.1:{port}")
