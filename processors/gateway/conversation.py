@@ -13,7 +13,7 @@ from processors.gateway.gate import Gate, Visitor
 from processors.gateway.history import History
 from processors.gateway.hub import Hub
 from processors.gateway.past import Past, Players
-from processors.gateway.recovery import begin
+from processors.gateway.recovery import Recovery
 from processors.gateway.subscriptions import Refused, error_of, read_message, wants_of
 from schemas.frames import (
     CLOSE_CODES,
@@ -40,7 +40,7 @@ class Services:
 
     def __init__(self, hub: Hub, history: History, players: Players, gate: Gate, name: str) -> None:
         self.hub = hub
-        self.history = history
+        self.recovery = Recovery(hub, history, players.bus.clock)
         self.players = players
         self.gate = gate
         self.clock = players.bus.clock
@@ -156,8 +156,7 @@ class Conversation:
     async def _follow(self, wants: Mapping[str, Want], since: Mapping[str, str]) -> list[Refused]:
         """Follow `wants` too, from positions. Which channels have none of ours."""
         services = self._services
-        channels = [channel for name in wants if (channel := services.hub.channel(name)) is not None]
-        marks, refused = await begin(services.history, channels, since, services.clock)
+        marks, refused = await services.recovery.begin(wants, since)
         fresh = {name: wants[name] for name in marks}
         if fresh:
             await self._past.drop(fresh)

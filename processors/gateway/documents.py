@@ -211,4 +211,4 @@ class PeerChannel(DocumentChannel):
 
     def next_deadline(self, at: Cursor) -> int | None:
         """When what calls itself live becomes stale."""
-        return self._mesh.next_deadline(at.ts)
+        return self._mesh.next_deadline(at.ts, "peers")

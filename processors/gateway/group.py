@@ -67,8 +67,8 @@ class Group:
 
     def note_change(self, channel: str) -> None:
         """A channel has changed."""
-        self._pacers[channel].note_change(_loop_ms())
-        self._wake.set()
+        if self._pacers[channel].note_change(_loop_ms()):
+            self._wake.set()
 
     def mark(self) -> Marks:
         """Where those stand who got everything."""

@@ -110,11 +110,14 @@ class Half(Generic[S]):
         summary = view.summary
         return {group: "stale" if summary is None else _state(summary, group).source for group in self.groups}
 
-    def next_deadline(self, told_at: int) -> int | None:
-        """When time alone changes the view that was right at `told_at`; None if only news can change it."""
+    def next_deadline(self, told_at: int, group: str | None = None) -> int | None:
+        """When time alone changes the view that was right at `told_at`, or only what it says of one group of it.
+
+        None if only news can change it.
+        """
         if self.summary is None or not self._current:
             return None
-        deadlines = (deadline for _, deadline in self._deadlines(self.summary))
+        deadlines = (deadline for (_, name), deadline in self._deadlines(self.summary) if group in {None, name})
         return min((each for each in deadlines if each > told_at), default=None)
 
     def feeding(self, group: str) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ Delivery: what is read comes directly before what is kept, or is not taken. Boun
 """
 
 import asyncio
-from collections import defaultdict
-from typing import Final, cast
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 
@@ -17,8 +17,8 @@ from processors.runtime.bus import Bus, Entry
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
 from processors.runtime.tasks import is_set_within
-from schemas import streams
-from schemas.errors import BadPosition
+from schemas import codec, streams
+from schemas.errors import BadPosition, SchemaError
 from schemas.positions import EntryId, Position, RosterPosition, entry_id, entry_text
 
 __all__ = ["READY_S", "History"]
@@ -27,8 +27,15 @@ READY_S: Final = 5.0
 """How long those who come back wait for a gateway that has not read the bus yet."""
 
 _PAGE: Final = 500
+_Decode: TypeAlias = Callable[[dict[bytes, bytes]], object]
 _ids_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _logger = get_logger("gateway")
+
+
+class _Kind(NamedTuple):
+    stream: str
+    backlog: Backlog
+    decode: _Decode
 
 
 class History:
@@ -38,14 +45,15 @@ class History:
         self._bus = bus
         self._mesh = state.mesh
         self._backlogs = {
-            "sync": (streams.FEED_SYNC, state.syncs),
-            "logs": (streams.FEED_MEMORY, state.logs),
-            **{half.name: (half.stream, half.backlog) for half in state.halves},
+            "sync": _Kind(streams.FEED_SYNC, state.syncs, codec.decode_sync),
+            "logs": _Kind(streams.FEED_MEMORY, state.logs, codec.decode_memory_record),
+            "federation": _Kind(state.mesh.stream, state.mesh.backlog, codec.decode_federation),
+            "memory": _Kind(state.memory.stream, state.memory.backlog, codec.decode_memory),
         }
         # Set once the bus was read for the first time.
         self._ready = ready
         # One reader of a channel at a time: the others find what it read.
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks = {channel: asyncio.Lock() for channel in ("peers", *self._backlogs)}
 
     async def until_ready(self) -> None:
         """Return once the bus was read for the first time, or could not be read for `READY_S`. Cancellation: safe.
@@ -56,17 +64,19 @@ class History:
 
     async def reach(self, channel: str, position: Position | RosterPosition) -> None:
         """Have what follows `position` in a channel kept, if the bus still has it. Cancellation: safe."""
+        if channel not in self._locks:
+            return
         try:
             async with self._locks[channel]:
                 if isinstance(position, RosterPosition):
                     await self._reach_roster(position)
-                elif channel in self._backlogs:
+                else:
                     await self._reach_entry(*self._backlogs[channel], position)
         except BUS_FAILURES as error:
             # Whoever comes back now is told that it must begin anew.
             _logger.debug("what clients missed cannot be read: %s", error)
 
-    async def _reach_entry(self, stream: str, backlog: Backlog, position: Position) -> None:
+    async def _reach_entry(self, stream: str, backlog: Backlog, decode: _Decode, position: Position) -> None:
         while (oldest := backlog.oldest) is not None and position.entry < oldest and backlog.has_room:
             epoch = backlog.top.epoch if backlog.top else ""
             if epoch != position.epoch:
@@ -75,7 +85,7 @@ class History:
             older = [
                 Kept(entry_id(each), fields[b"d"])
                 for each, fields in page
-                if fields.get(b"e", b"").decode("utf-8", "replace") == epoch and b"d" in fields
+                if fields.get(b"e", b"").decode("utf-8", "replace") == epoch and _is_readable(fields, decode)
             ]
             if backlog.oldest != oldest or not older:
                 return
@@ -99,7 +109,10 @@ class History:
             first = _previous(older[0])
             if first >= begin:
                 return
-            log.extend(first, [Changed(entry_id(each), _peers(fields)) for each, fields in older])
+            try:
+                log.extend(first, [Changed(entry_id(each), _peers(fields)) for each, fields in older])
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return  # whom a foreign hand meant to change cannot be told
 
     async def _before(self, stream: str, before: EntryId, least: str) -> list[Entry]:
         """The at most `_PAGE` newest entries before an id, not older than `least`, oldest first."""
@@ -115,7 +128,13 @@ def _previous(entry: Entry) -> EntryId:
 
 
 def _peers(fields: dict[bytes, bytes]) -> tuple[str, ...]:
+    return tuple(_ids_decoder.decode(fields.get(b"d", b"")))
+
+
+def _is_readable(fields: dict[bytes, bytes], decode: _Decode) -> bool:
+    """Whether an entry would have been kept when it came."""
     try:
-        return tuple(_ids_decoder.decode(fields.get(b"d", b"{}")))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ()
+        decode(fields)
+    except SchemaError:
+        return False
+    return True

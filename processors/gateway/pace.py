@@ -10,6 +10,9 @@ GATHER_MS: Final = 5
 QUIET_MS: Final = 5_000
 """How long a change may wait that only says that all is as it was."""
 
+# A day, for who asks for a frame a year: no timer, and no number, goes so far.
+_LONGEST_GAP_MS: Final = 86_400_000
+
 
 class Pacer:
     """Says when the next tick is due, at most `rate` times a second (0: at every change, and at once).
@@ -20,7 +23,7 @@ class Pacer:
 
     def __init__(self, rate: float, now: int) -> None:
         self._gather_ms = GATHER_MS if rate else 0
-        self._least_gap_ms = round(1_000 / rate) if rate else 0
+        self._least_gap_ms = round(min(1_000 / rate, _LONGEST_GAP_MS)) if rate else 0
         # When the next tick is due; None while nothing has changed since the last.
         self._due: int | None = None
         # Before this no tick is due.
@@ -28,10 +31,13 @@ class Pacer:
         # When something was told last; those who were there at the beginning know all.
         self._told_at = now
 
-    def note_change(self, now: int) -> None:
-        """Something changed at `now`."""
+    def note_change(self, now: int) -> bool:
+        """Something changed at `now`. Returns whether the next tick is due earlier than it was."""
         due = max(now + self._gather_ms, self._rests_until)
-        self._due = due if self._due is None else min(self._due, due)
+        if self._due is not None and self._due <= due:
+            return False
+        self._due = due
+        return True
 
     def take(self, now: int) -> bool:
         """Whether a tick is due at `now`; if so it counts as done, unless it is put off."""

@@ -1,44 +1,65 @@
-"""Where a client begins that comes back with positions."""
+"""Where clients begin that come back with positions."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from processors.gateway.channel import Channel, Cursor, Lost
 from processors.gateway.group import Mark
 from processors.gateway.history import History
+from processors.gateway.hub import Hub
 from processors.gateway.subscriptions import Refused
 from processors.runtime.clock import Clock
 from schemas.errors import BadPosition
 from schemas.positions import decode_position
 
-__all__ = ["begin"]
+__all__ = ["Recovery"]
+
+_MAX_FOUND: Final = 256
 
 
-async def begin(
-    history: History, channels: Iterable[Channel], since: Mapping[str, str], clock: Clock
-) -> tuple[dict[str, Mark], list[Refused]]:
-    """Where a client begins in each of `channels`, and which of `since` are no positions.
+class Recovery:
+    """Finds the cursors of positions. Those of one position share a cursor, so they share what leads on from it."""
 
-    A position that cannot be gone on from begins with a reset. Cancellation: safe.
-    """
-    if since:
-        await history.until_ready()
-    marks: dict[str, Mark] = {}
-    refused: list[Refused] = []
-    for channel in channels:
-        text = since.get(channel.name)
-        try:
-            marks[channel.name] = Mark(None) if text is None else await _go_on(history, channel, text, clock.now_ms())
-        except BadPosition as error:
-            refused.append(Refused("bad_position", str(error), channel.name))
-    return marks, refused
+    def __init__(self, hub: Hub, history: History, clock: Clock) -> None:
+        self._hub = hub
+        self._history = history
+        self._clock = clock
+        # By channel and text, the newest last. A cursor stays right: whether it can be gone on from is asked each time.
+        self._found: OrderedDict[tuple[str, str], Cursor] = OrderedDict()
 
+    async def begin(self, names: Iterable[str], since: Mapping[str, str]) -> tuple[dict[str, Mark], list[Refused]]:
+        """Where a client begins in each channel of `names`, and which of `since` are no positions.
 
-async def _go_on(history: History, channel: Channel, text: str, now: int) -> Mark:
-    """Raises BadPosition: if it is none."""
-    position = decode_position(text)
-    channel.cursor(now)
-    found = channel.locate(position)
-    if found == Lost("gone"):
-        await history.reach(channel.name, position)
+        A position that cannot be gone on from begins with a reset. Cancellation: safe.
+        """
+        if since:
+            await self._history.until_ready()
+        marks: dict[str, Mark] = {}
+        refused: list[Refused] = []
+        for name in names:
+            channel, text = self._hub.channel(name), since.get(name)
+            assert channel is not None, "its name was checked"
+            try:
+                marks[name] = Mark(None) if text is None else await self._go_on(channel, text)
+            except BadPosition as error:
+                refused.append(Refused("bad_position", str(error), name))
+        return marks, refused
+
+    async def _go_on(self, channel: Channel, text: str) -> Mark:
+        """Raises BadPosition: if it is none."""
+        known = self._found.get((channel.name, text))
+        if known is not None:
+            return Mark(known)
+        position = decode_position(text)
+        channel.cursor(self._clock.now_ms())
         found = channel.locate(position)
-    return Mark(found) if isinstance(found, Cursor) else Mark(None, reset=found.reason)
+        if found == Lost("gone"):
+            await self._history.reach(channel.name, position)
+            found = channel.locate(position)
+        if isinstance(found, Lost):
+            return Mark(None, reset=found.reason)
+        self._found[channel.name, text] = found
+        if len(self._found) > _MAX_FOUND:
+            self._found.popitem(last=False)
+        return Mark(found)

@@ -111,7 +111,7 @@ class RosterChannel(Channel):
 
     def next_deadline(self, at: Cursor) -> int | None:
         """When what calls itself live becomes stale."""
-        return self._mesh.next_deadline(at.ts)
+        return self._mesh.next_deadline(at.ts, "peers")
 
 
 def _standing(cursor: Cursor) -> _Standing:

@@ -19,7 +19,6 @@ from processors.gateway.encodings import SERVER_SENT
 from processors.gateway.fanout import Client
 from processors.gateway.group import Mark
 from processors.gateway.past import Past
-from processors.gateway.recovery import begin
 from processors.gateway.subscriptions import Refused, error_of, wants_of
 from processors.runtime.tasks import is_set_within
 from schemas import codec
@@ -95,20 +94,16 @@ class ServerSent:
 
     async def _go_live(self, client: Client, wants: Mapping[str, Want], since: Mapping[str, str]) -> None:
         """The past has reached the present."""
-        services = self._services
-        channels = [channel for name in wants if (channel := services.hub.channel(name)) is not None]
-        marks, _ = await begin(services.history, channels, since, services.clock)
-        await services.hub.follow(client, wants.values(), SERVER_SENT, marks)
+        marks, _ = await self._services.recovery.begin(wants, since)
+        await self._services.hub.follow(client, wants.values(), SERVER_SENT, marks)
 
     async def _marks(self, names: Sequence[str], event_id: str | None) -> Mapping[str, Mark]:
         """Where a client begins that comes back with the id of the last event that it got, None: it is new."""
         if not event_id:
             return {}
-        services = self._services
         positions = event_id.split(".")
         since = {name: text for name, text in zip(names, positions, strict=False) if text}
-        channels = [channel for name in since if (channel := services.hub.channel(name)) is not None]
-        marks, bad = await begin(services.history, channels, since, services.clock)
+        marks, bad = await self._services.recovery.begin(since, since)
         # An id that is none of ours is answered as one that is too old: a browser would give up at an error.
         lost = [name for name in names if name not in since] if len(positions) != len(names) else []
         return marks | {name: Mark(None, reset="gone") for name in [*lost, *(str(each.channel) for each in bad)]}
