@@ -156,8 +156,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, tag_field="type", tag="snapsho
     ts: int
     # Where a state comes from, and the moment for which it is right, ms; absent for records, which tell it themselves.
     source: Origin | UnsetType = UNSET
-    as_of: int | None | UnsetType = UNSET
-    # An object; of `peers` and `sources` one by key; of `peer:<id>` null while there is no such peer; of records a list.
+    as_of: int | UnsetType | None = UNSET
+    # An object; of `peers` and `sources` one by key; of `peer:<id>` null while there is none; of records a list.
     data: Any
     more: bool | UnsetType = UNSET
 
@@ -169,7 +169,7 @@ class Delta(Struct, frozen=True, kw_only=True, tag_field="type", tag="delta"):
     pos: str | UnsetType = UNSET
     ts: int
     source: Origin | UnsetType = UNSET
-    as_of: int | None | UnsetType = UNSET
+    as_of: int | UnsetType | None = UNSET
     data: Any
 
 

@@ -38,6 +38,12 @@ class Place(Protocol):
 class Client:
     """One connected client. `drain` returns when all that was written to `transport` is on its way."""
 
+    # There are thousands of them.
+    __slots__ = (
+        "__weakref__", "catching_up", "drain", "end", "given_up", "mark", "meter", "refresh", "refresh_at",
+        "refreshing", "transport",
+    )  # fmt: skip
+
     def __init__(
         self,
         transport: asyncio.Transport,

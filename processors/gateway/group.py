@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from processors.gateway.channel import Channel, Cursor, Want
 from processors.gateway.encodings import Encoding
 from processors.gateway.fanout import DRAIN_S, Fanout
-from processors.gateway.pace import Pacer
+from processors.gateway.pace import GATHER_MS, Pacer
 from processors.gateway.scribe import Scribe
 from processors.runtime.clock import Clock
 from processors.runtime.tasks import is_set_within
@@ -104,7 +104,7 @@ class Group:
         if begin is end:
             return
         # One of the frames that it did not get is the one that now stands for all of them.
-        missed = 0 if mark.sent is None or not channel.conflates else self._sent[name] - mark.sent - 1
+        missed = 0 if mark.sent is None or not channel.conflates else (until.sent or 0) - mark.sent - 1
         if missed > 0:
             yield self.encoding.frame(Skipped(channel=name, count=missed))
             shape = shape._replace(every=False)
@@ -122,6 +122,8 @@ class Group:
         now = _loop_ms()
         due = [name for name, pacer in self._pacers.items() if pacer.take(now)]
         if due:
+            # Whoever is due within the moment of gathering goes with them: what belongs together came ms apart.
+            due += [name for name, pacer in self._pacers.items() if pacer.take(now + GATHER_MS)]
             self._tell(due)
 
     def _tell(self, names: Iterable[str], *, at_once: bool = False) -> None:
@@ -136,7 +138,7 @@ class Group:
                     break
                 frames.append(frame)
         if size > _MAX_WRITE:
-            self.fanout.lead_all_from({name: mark._replace(sent=self._sent[name]) for name, mark in before.items()})
+            self.fanout.lead_all_from(before)
         elif frames:
             positions = [cursor.pos for cursor in self._cursors.values()]
             self.fanout.send(self.encoding.pack(frames, positions), before)

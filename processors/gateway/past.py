@@ -42,12 +42,13 @@ class Past:
         go_live: Callable[[Mapping[str, Want], Mapping[str, str]], Awaitable[None]],
     ) -> None:
         self._players = players
-        # The same connection, with a standing of its own.
-        self._client = Client(client.transport, client.drain, client.end)
+        self._connection = client
         self._encoding = encoding
         # Called with what was wanted, and the positions up to which it was shown, when the present is reached.
         self._go_live = go_live
         self._player: Player | None = None
+        # The same connection, with a standing of its own in that past.
+        self._client = client
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -69,6 +70,7 @@ class Past:
             raise Refused("busy", f"at most {MAX_PLAYERS} clients are shown the past at once")
         players.count += 1
         self._player = Player(players.bus, players.present, at, message.speed)
+        self._client = Client(self._connection.transport, self._connection.drain, self._connection.end)
         try:
             refused = await self._player.load(wants)
         except BUS_FAILURES as error:

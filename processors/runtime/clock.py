@@ -4,10 +4,18 @@ Windows, leases and entry ids then agree, whatever the machines' own clocks say.
 """
 
 import time
+from typing import Protocol
 
-__all__ = ["BusClock"]
+__all__ = ["BusClock", "Clock"]
 
 _MAX_STEP_MS = 20
+
+
+class Clock(Protocol):
+    """Tells a moment."""
+
+    def now_ms(self) -> int:
+        """The moment, ms since the epoch."""
 
 
 class BusClock:

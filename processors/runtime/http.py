@@ -23,6 +23,8 @@ __all__ = ["HEAD_S", "HttpServer", "adding_headers", "errors_as_json", "is_loopb
 HEAD_S: Final = 10.0
 """How long a connection may take to send a request's head, and how long it may then be idle."""
 
+# Headers that an error keeps in its answer.
+_KEPT: Final = ("Allow", "Retry-After", "WWW-Authenticate")
 _LINGER_S: Final = 2.0
 _STOP_S: Final = 0.4
 
@@ -59,13 +61,13 @@ class HttpServer:
             auto_decompress=False,
         )
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen on `host` and `port` (0: any free one). Returns the port.
+    async def start(self, host: str, port: int, *, share_port: bool = False) -> int:
+        """Listen on `host` and `port` (0: any free one), together with others if they share it too. Returns the port.
 
         Raises SettingsError: if the address cannot be listened on.
         """
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, backlog=1_024)
+        site = web.TCPSite(self._runner, host, port, backlog=1_024, reuse_port=share_port or None)
         try:
             await site.start()
         except OSError as error:
@@ -113,9 +115,7 @@ def errors_as_json(*, loopback_only: bool) -> Middleware:
                 raise
             clause = error.reason.lower() if error.reason.istitle() else error.reason
             answer = json_answer({"error": clause}, error.status)
-            answer.headers.update(
-                {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
-            )
+            answer.headers.update({name: error.headers[name] for name in _KEPT if name in error.headers})
             return answer
 
     return middleware

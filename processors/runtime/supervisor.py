@@ -20,7 +20,7 @@ from processors.runtime.errors import SETTING_REFUSED, PulseError
 from processors.runtime.logging import get_logger
 from processors.runtime.restarts import Restarts
 
-__all__ = ["Supervisor", "child_environment", "read_procfile"]
+__all__ = ["Supervisor", "child_environment", "on_signals", "read_procfile"]
 
 _POLL_S: Final = 0.02
 # A worker has two deadlines of 2.5 s of its own, of which the second is for what hangs. All of ours together stay
@@ -63,6 +63,21 @@ def read_procfile(path: Path, environment: Mapping[str, str]) -> list[Program]:
         ]
     except ValueError as error:
         raise PulseError(f"{path}: {str(error).lower()}") from error
+
+
+def on_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Events that are set at the first SIGTERM, SIGHUP or SIGINT, and at a SIGINT after it."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asked for it to be ignored
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
+    return stop, hurry
 
 
 class Supervisor:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,7 @@ from processors.runtime.logging import configure_logging, get_logger
 from processors.runtime.output import print_line
 from processors.runtime.probes import PortTaken, address, check_port, http_get
 from processors.runtime.settings import Settings, hide_password
-from processors.runtime.supervisor import Supervisor, child_environment, read_procfile
+from processors.runtime.supervisor import Supervisor, child_environment, on_signals, read_procfile
 
 __all__ = ["DEFAULT_PROCFILE", "FEDERATION", "INTERRUPTED", "shown_line", "start_server", "up"]
 
@@ -95,7 +94,7 @@ def _federation_port_taken(settings: Settings, patience_s: float) -> bool:
 
 
 async def _main(settings: Settings, supervisor: Supervisor, server: EmbeddedServer | None) -> int:
-    stop, hurry = _on_signals()
+    stop, hurry = on_signals()
     try:
         if server is not None:
             await start_server(supervisor, server, stop)
@@ -110,21 +109,6 @@ async def _main(settings: Settings, supervisor: Supervisor, server: EmbeddedServ
     if supervisor.refused is not None:
         return SETTING_REFUSED
     return INTERRUPTED if hurry.is_set() else 0
-
-
-def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Events that are set at the first SIGTERM, SIGHUP or SIGINT, and at a SIGINT after it."""
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def interrupted() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    loop.add_signal_handler(signal.SIGINT, interrupted)
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asked for it to be ignored
-        loop.add_signal_handler(signal.SIGHUP, stop.set)
-    return stop, hurry
 
 
 async def start_server(supervisor: Supervisor, server: EmbeddedServer, stop: asyncio.Event) -> None:
@@ -147,6 +131,9 @@ async def _announce(settings: Settings) -> None:
     host, port = settings.ark_http_host, settings.ark_http_port
     await _ask(host, port, "/healthz")
     print_line(f"ARK Pulse is at http://{address(host, port)}/")
+    if settings.ark_tokens_file is not None:
+        print_line("It asks for an access token: `ark-pulse token new` makes one")
+        return
     for half in ("federation", "memory"):
         print_line(shown_line(half, await _source_of(half, settings), settings))
 
