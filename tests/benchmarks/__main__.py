@@ -13,18 +13,25 @@ from tests.benchmarks import (
     aggregation,
     bytewax,
     capacity,
+    coalescing,
     commits,
+    fanout,
     foreign,
     freshness,
     growth,
+    herd,
     idle,
+    idle_clients,
+    load,
     memory,
+    slow,
     sources,
     workers,
 )
 
 _ALL: Final[dict[str, Callable[[], str]]] = {
     "freshness": freshness.measure,
+    "load": load.measure,
     "memory": memory.measure,
     "sources": sources.measure,
     "aggregation": aggregation.measure,
@@ -35,6 +42,11 @@ _ALL: Final[dict[str, Callable[[], str]]] = {
     "capacity": capacity.measure,
     "idle": idle.measure,
     "commits": commits.measure,
+    "fanout": fanout.measure,
+    "coalescing": coalescing.measure,
+    "slow": slow.measure,
+    "herd": herd.measure,
+    "idle_clients": idle_clients.measure,
 }
 
 

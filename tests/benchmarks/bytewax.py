@@ -7,46 +7,31 @@ are; ours over all of them, in the same turn.
 
 import statistics
 import subprocess
-import sys
-import venv
 from pathlib import Path
 from typing import Final
 
 from tests.benchmarks.aggregation import BATCHES, fold
+from tests.benchmarks.environments import ROOT, python_of
 from tests.benchmarks.tables import table
 
 __all__ = ["measure"]
 
-_ROOT: Final = Path(__file__).parent.parent.parent
 _REQUIREMENTS: Final = Path(__file__).with_name("bytewax-requirements.txt")
-_ENVIRONMENT: Final = _ROOT / "build" / "bytewax"
 _PEERS: Final = 1_000
 _FIRST: Final = 60_000
 _RUNS: Final = 3
 
 
-def _python() -> Path:
-    """The interpreter of Bytewax's environment, which is made when there is none of these requirements."""
-    python, stamp = _ENVIRONMENT / "bin" / "python", _ENVIRONMENT / "installed.txt"
-    wanted = _REQUIREMENTS.read_text(encoding="utf-8")
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-        venv.create(_ENVIRONMENT, clear=True, with_pip=True)
-        pip = [str(python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--requirement", str(_REQUIREMENTS)], check=True, stdout=sys.stderr)
-        stamp.write_text(wanted, encoding="utf-8")
-    return python
-
-
 def _rate(python: Path, form: str) -> float:
     """Bytewax's events a second."""
     flow = [str(python), "-m", "tests.benchmarks.bytewax_flow", form, str(_PEERS), str(BATCHES.events), str(_FIRST)]
-    done = subprocess.run(flow, check=True, cwd=_ROOT, stdout=subprocess.PIPE)
+    done = subprocess.run(flow, check=True, cwd=ROOT, stdout=subprocess.PIPE)
     return _FIRST / float(done.stdout)
 
 
 def measure() -> str:
     """The table."""
-    python = _python()
+    python = python_of("bytewax", _REQUIREMENTS)
     ours, decoded, text = zip(
         *(
             (BATCHES.events / fold(_PEERS, 1, BATCHES)[1].took_s, _rate(python, "decoded"), _rate(python, "json"))

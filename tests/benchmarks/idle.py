@@ -17,7 +17,7 @@ from tests.benchmarks.tables import table
 from tests.databases import make_ark, make_reasoning, write_session
 from tests.stack import Stack, running_stack
 
-__all__ = ["cpu_s", "measure", "rss_mib"]
+__all__ = ["cpu_s", "measure", "program_of", "rss_mib"]
 
 _PEERS: Final = 1_000
 # Until the peers, which say nothing more, are offline: their growing suspicion is something that happens.
@@ -44,14 +44,14 @@ def rss_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
-def _name(line: str) -> str:
-    """A worker's stage, or the program's name."""
+def program_of(line: str) -> str:
+    """Of a command line: the worker's stage, or the program's name."""
     return line.rpartition(" run ")[2] if " run " in line else Path(line.split(maxsplit=1)[0]).name
 
 
 def _rows(stack: Stack) -> list[list[object]]:
     assert stack.up is not None
-    names = {stack.up.pid: "supervisor"} | {pid: _name(line) for pid, line in stack.processes().items()}
+    names = {stack.up.pid: "supervisor"} | {pid: program_of(line) for pid, line in stack.processes().items()}
     before = {pid: cpu_s(pid) for pid in names}
     time.sleep(_SPAN_S)
     used = {pid: 100 * (cpu_s(pid) - before[pid]) / _SPAN_S for pid in names}
