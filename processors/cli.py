@@ -5,11 +5,9 @@ What `--help` tells of a command is the docstring of what runs it.
 """
 
 import argparse
-import contextlib
 import importlib
 import inspect
 import json
-import math
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -18,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
+from processors.arguments import add_bus_actions, add_dead_actions, add_peer_actions, add_token_actions, positive
 from processors.runtime.errors import PulseError
 from processors.runtime.settings import Settings, bus_url, load_settings
-from schemas.streams import MAX_PARTITIONS
 
 __all__ = ["FAILURE", "INTERRUPTED", "OK", "STAGES", "main"]
 
@@ -46,25 +44,6 @@ exit codes:
 
 _Command: TypeAlias = Callable[..., int | None]
 """Runs a command with its options and the settings. Returns the exit code; None: all went well."""
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError("must be a number of at least 1")
-    return int(text)
-
-
-def _partition_count(text: str) -> int:
-    if (count := _positive(text)) > MAX_PARTITIONS:
-        raise argparse.ArgumentTypeError(f"must be at most {MAX_PARTITIONS}")
-    return count
-
-
-def _amount(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError("must be a number above 0")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,23 +82,27 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     up = command("up", _up)
     up.add_argument("--procfile", type=Path, help="processes to run (default: the Procfile of this checkout)")
-    command("run", _run).add_argument("stage", choices=STAGES)
-    _add_bus_actions(command("bus", _bus))
+    run = command("run", _run)
+    run.add_argument("stage", choices=STAGES)
+    run.add_argument("--workers", type=positive, default=1, metavar="N", help="so many processes (gateway only)")
+    run.add_argument("--share-port", action="store_true", help=argparse.SUPPRESS)
+    add_bus_actions(command("bus", _bus))
     tail = command("tail", _tail)
     tail.add_argument("topic", choices=_TOPICS)
     tail.add_argument("--json", action="store_true", help="one JSON object a line")
     tail.add_argument("--from-start", action="store_true", help="begin with what the stream holds")
-    tail.add_argument("--count", type=_positive, metavar="N", help="end after N entries")
+    tail.add_argument("--count", type=positive, metavar="N", help="end after N entries")
     seed = command("seed", _seed)
-    seed.add_argument("--rate", type=_positive, metavar="N", help="go on with N changes a second")
-    seed.add_argument("--rows", type=_positive, metavar="N", help="N patterns, and a tenth of it of the rest")
+    seed.add_argument("--rate", type=positive, metavar="N", help="go on with N changes a second")
+    seed.add_argument("--rows", type=positive, metavar="N", help="N patterns, and a tenth of it of the rest")
     seed.add_argument("--force", action="store_true", help="fill targets that hold other things too")
     seed.add_argument("--remove", action="store_true", help="remove what seed made; other options do not count")
     check = command("check", _check, as_json)
-    check.add_argument("--wait", type=_positive, default=3, metavar="S", help="seconds a value may take (default: 3)")
-    _add_dead_actions(command("dead", _dead), as_json)
+    check.add_argument("--wait", type=positive, default=3, metavar="S", help="seconds a value may take (default: 3)")
+    add_dead_actions(command("dead", _dead), as_json)
     command("capture", _capture).add_argument("action", choices=("install", "remove", "status"))
-    _add_peer_actions(command("peer", _peer), as_json)
+    add_peer_actions(command("peer", _peer), as_json)
+    add_token_actions(command("token", _token), as_json)
     status = command("status", _status, as_json)
     status.add_argument("--watch", action="store_true", help="again at every change, and every five seconds")
     command("partitions", _partitions, as_json)
@@ -127,52 +110,6 @@ def _parser() -> argparse.ArgumentParser:
     version = command("version", _version)
     version.add_argument("--json", action="store_true", help="one JSON object, with Python and the platform")
     return parser
-
-
-def _add_bus_actions(bus: argparse.ArgumentParser) -> None:
-    actions = bus.add_subparsers(dest="action", required=True, metavar="action")
-    actions.add_parser("url", help="print its address, with its password")
-    backup = actions.add_parser("backup", help="write all of it into a file, while everything runs")
-    backup.add_argument("file", type=Path, metavar="FILE", help="replaced if it is there")
-    restore = actions.add_parser("restore", help="put a backup on a bus that holds nothing")
-    restore.add_argument("file", type=Path, metavar="FILE", help="written by backup")
-    restore.add_argument("--force", action="store_true", help="replace what the bus holds")
-    reset = actions.add_parser("reset", help="remove what it holds")
-    reset.add_argument("--yes", action="store_true", required=True, help="without it nothing is removed")
-    reset.add_argument("--pins", action="store_true", help="forget which key each node id belongs to, too")
-    repartition = actions.add_parser("repartition", help="give it another number of partitions")
-    repartition.add_argument("count", type=_partition_count, metavar="N", help=f"1 to {MAX_PARTITIONS}")
-
-
-def _add_peer_actions(peer: argparse.ArgumentParser, as_json: argparse.ArgumentParser) -> None:
-    actions = peer.add_subparsers(dest="action", required=True, metavar="action")
-    keygen = actions.add_parser("keygen", help="make the key of a node")
-    keygen.add_argument("--out", type=Path, metavar="FILE", help="a new file (default: standard output)")
-    register = actions.add_parser("register", help="send the signed manifest of a node")
-    register.add_argument("--key", type=Path, metavar="FILE", required=True, help="made by keygen")
-    register.add_argument("--node-id", metavar="ID", required=True)
-    register.add_argument("--url", help="federation service (default: FEDERATION_HOST and FEDERATION_PORT)")
-    register.add_argument("--hostname", metavar="NAME")
-    register.add_argument("--tier", help="the tier it claims")
-    register.add_argument("--latency", type=_amount, metavar="MS")
-    register.add_argument("--every", type=_amount, metavar="S", help="send it again every S seconds")
-    actions.add_parser("pins", help="list the keys that node ids belong to", parents=[as_json])
-    actions.add_parser("unpin", help="forget the key of a node id").add_argument("node_id", metavar="ID")
-
-
-def _add_dead_actions(dead: argparse.ArgumentParser, as_json: argparse.ArgumentParser) -> None:
-    chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument("--source", metavar="S", help="only what S rejected, a collector or `aggregator`")
-    chosen.add_argument("--reason", metavar="TEXT", help="only reasons with TEXT in them")
-    actions = dead.add_subparsers(dest="action", required=True, metavar="action")
-    help_of_list = "count by source and reason, and list the newest"
-    listed = actions.add_parser("list", help=help_of_list, parents=[chosen, as_json])
-    listed.add_argument("--count", type=_positive, default=20, metavar="N", help="list N letters (default: 20)")
-    actions.add_parser("show", help="show all of a letter", parents=[as_json]).add_argument("id", metavar="ID")
-    replay = actions.add_parser("replay", help="publish the input of a letter again", parents=[chosen])
-    which = replay.add_mutually_exclusive_group(required=True)
-    which.add_argument("id", metavar="ID", nargs="?")
-    which.add_argument("--all", action="store_true", help="all, or those of --source and --reason")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -222,12 +159,20 @@ def _up(options: argparse.Namespace, settings: Settings) -> int:
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     """Run one stage, on a bus that runs already.
 
-    Run one stage until SIGTERM.
+    Run one stage until SIGTERM. Several processes of the gateway share its port; each has
+    the bounds on clients for itself. Of the other stages start it several times instead.
     """
+    if options.workers > 1:
+        from processors.runtime.workers import run_workers
+
+        if options.stage != "gateway":
+            raise PulseError("only the gateway has workers; start other stages several times instead")
+        return run_workers(options.stage, options.workers, settings)
     from processors.runtime.process import Service, run_process
 
     stage = importlib.import_module(f"processors.{options.stage}.service")
-    return run_process(options.stage, cast("Service", stage.serve), settings)
+    serve = partial(stage.serve, share_port=True) if options.share_port else stage.serve
+    return run_process(options.stage, cast("Service", serve), settings)
 
 
 def _bus(options: argparse.Namespace, settings: Settings) -> None:
@@ -390,6 +335,30 @@ def _peer(options: argparse.Namespace, settings: Settings) -> None:
         peer.pins(settings, as_json=options.json)
     else:
         peer.unpin(settings, options.node_id)
+
+
+def _token(options: argparse.Namespace, settings: Settings) -> None:
+    """Make, list and take back access tokens.
+
+    Make, list and take back access tokens, in the file that ARK_TOKENS_FILE names. A
+    viewer reads; an operator may change things, too. A gateway that runs reads the file
+    again within a second, and ends the connections of whose token is not there any more.
+
+    examples:
+      export ARK_TOKENS_FILE=/etc/ark-pulse/tokens
+      ark-pulse token new --role viewer --name anna --expires 30d
+      ark-pulse token list
+      ark-pulse token revoke anna
+    """
+    from processors.gateway.tokens import parse_tokens
+    from processors.tools import token
+
+    if options.action == "new":
+        token.new(settings, parse_tokens, options.role, options.name, options.expires)
+    elif options.action == "list":
+        token.list_tokens(settings, parse_tokens, as_json=options.json)
+    else:
+        token.revoke(settings, parse_tokens, options.name)
 
 
 def _status(options: argparse.Namespace, settings: Settings) -> int:

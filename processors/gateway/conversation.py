@@ -18,7 +18,6 @@ from processors.gateway.subscriptions import Refused, error_of, read_message, wa
 from schemas.frames import (
     CLOSE_CODES,
     Auth,
-    CloseCode,
     Frame,
     Message,
     Ping,
@@ -73,13 +72,11 @@ class Conversation:
         self._past = Past(services.players, client, encoding, self._go_live)
         # What it follows is changed by one at a time: by it, or by a past that has reached the present.
         self._lock = asyncio.Lock()
-        # Closings that outlive the client's handler.
-        self._ending: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Greet the client."""
         loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(FIRST_S, self._end, CLOSE_CODES["silent"])
+        self._deadline = loop.call_later(FIRST_S, self._client.end_soon, CLOSE_CODES["silent"])
         if self._visitor is not None:
             self._let_in(self._visitor)
         await self._welcome()
@@ -126,7 +123,7 @@ class Conversation:
     async def _authenticate(self, message: Auth) -> None:
         visitor = self._services.gate.authenticate(message.token)
         if visitor is None:
-            self._end(CLOSE_CODES["policy"])
+            self._client.end_soon(CLOSE_CODES["policy"])
             return
         self._let_in(visitor)
         await self._welcome()
@@ -135,7 +132,7 @@ class Conversation:
         if self._unwatch is not None:
             self._unwatch()
         self._visitor = visitor
-        self._unwatch = self._services.gate.watch(visitor, lambda: self._end(CLOSE_CODES["expired"]))
+        self._unwatch = self._services.gate.watch(visitor, lambda: self._client.end_soon(CLOSE_CODES["expired"]))
 
     async def _subscribe(self, message: Subscribe) -> None:
         hub = self._services.hub
@@ -187,8 +184,3 @@ class Conversation:
     async def _welcome(self) -> None:
         role = None if self._visitor is None else self._visitor.role
         await self._say(Welcome(ts=self._services.clock.now_ms(), role=role, gateway=self._services.name))
-
-    def _end(self, reason: CloseCode) -> None:
-        task = asyncio.create_task(self._client.end(reason))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)

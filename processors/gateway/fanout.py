@@ -40,7 +40,7 @@ class Client:
 
     # There are thousands of them.
     __slots__ = (
-        "__weakref__", "catching_up", "drain", "end", "given_up", "mark", "meter", "refresh", "refresh_at",
+        "__weakref__", "_ending", "catching_up", "drain", "end", "given_up", "mark", "meter", "refresh", "refresh_at",
         "refreshing", "transport",
     )  # fmt: skip
 
@@ -60,6 +60,8 @@ class Client:
         self.meter = Meter()
         # Closes it with a reason, within about a second.
         self.end = end
+        # The closing that nobody waits for.
+        self._ending: asyncio.Task[None] | None = None
         # Where it stands while it is behind; None while it has got everything.
         self.mark: Any = None
         # Leads it on while it is behind.
@@ -70,6 +72,10 @@ class Client:
         self.refresh: set[str] = set()
         self.refreshing: asyncio.Task[None] | None = None
         self.refresh_at = 0.0
+
+    def end_soon(self, reason: CloseCode) -> None:
+        """Close it with a reason, without waiting for that."""
+        self._ending = asyncio.create_task(self.end(reason))
 
     async def settled(self) -> None:
         """Return when it has got everything. Cancellation: safe; it is led on."""
@@ -141,6 +147,7 @@ class Fanout:
             client.catching_up = None
 
     async def _drained(self, client: Client) -> None:
+        await asyncio.sleep(0)  # whoever reads as fast as we write must not keep the loop to itself
         async with asyncio.timeout(self._drain_s):
             await client.drain()
         if client.transport.is_closing():

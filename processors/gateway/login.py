@@ -65,7 +65,7 @@ class Login:
 async def _token(request: web.Request) -> str:
     try:
         async with asyncio.timeout(BODY_S):
-            return _decode(await request.read()).token
+            return _decode(await request.read()).token.strip()
     except TimeoutError as error:
         raise web.HTTPRequestTimeout(reason=f"body must arrive within {BODY_S:g} s") from error
     except (web.RequestPayloadError, ConnectionError) as error:

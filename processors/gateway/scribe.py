@@ -19,13 +19,16 @@ _MAX_STRETCHES: Final = 256
 class _Stretch:
     """The encoded frames from one cursor to another, made when the first client comes to them."""
 
-    def __init__(self, kept: Any, frames: Iterator[Part | bytes], encoding: Encoding) -> None:
+    def __init__(self, scribe: "Scribe", kept: Any, frames: Iterator[Part | bytes], encoding: Encoding) -> None:
+        self._scribe = scribe
         # What its key was made of must live as long as it: the key has their identities.
         self._kept = kept
         self._frames = frames
         self._encoding = encoding
         self._made: list[bytes] = []
         self.bytes = 0
+        # Whether the scribe has it; a client may still be led by one that was left out.
+        self.is_held = True
 
     def __iter__(self) -> Iterator[bytes]:
         number = 0
@@ -37,6 +40,7 @@ class _Stretch:
         frame = next(self._frames, None)
         if frame is not None:
             self._made.append(self._encoding.frame(frame))
+            self._scribe.held += len(self._made[-1]) if self.is_held else 0
             self.bytes += len(self._made[-1])
         return frame is not None
 
@@ -47,6 +51,8 @@ class Scribe:
     def __init__(self) -> None:
         # By what it leads from and to, the newest last.
         self._stretches: OrderedDict[Any, _Stretch] = OrderedDict()
+        # Bytes in all of them.
+        self.held = 0
 
     def frames(
         self, channel: Channel, since: Cursor | None, until: Cursor, shape: Shape, encoding: Encoding
@@ -56,14 +62,14 @@ class Scribe:
         stretch = self._stretches.get(key)
         if stretch is None:
             made = channel.whole(until, shape) if since is None else channel.changes(since, until, shape)
-            stretch = _Stretch((channel, since, until), made, encoding)
+            stretch = _Stretch(self, (channel, since, until), made, encoding)
             self._stretches[key] = stretch
         self._stretches.move_to_end(key)
         self._leave_out()
         return stretch
 
     def _leave_out(self) -> None:
-        held = sum(stretch.bytes for stretch in self._stretches.values())
-        while len(self._stretches) > 1 and (len(self._stretches) > _MAX_STRETCHES or held > _MAX_BYTES):
+        while len(self._stretches) > 1 and (len(self._stretches) > _MAX_STRETCHES or self.held > _MAX_BYTES):
             _, oldest = self._stretches.popitem(last=False)
-            held -= oldest.bytes
+            oldest.is_held = False
+            self.held -= oldest.bytes

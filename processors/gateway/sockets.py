@@ -13,6 +13,7 @@ from processors.gateway.channel import Want
 from processors.gateway.conversation import Conversation, Services
 from processors.gateway.encodings import JSON, MSGPACK, msgpack_of
 from processors.gateway.fanout import Client
+from processors.gateway.gate import Visitor
 from processors.gateway.hub import LEGACY_FEDERATION, LEGACY_MEMORY
 from processors.gateway.session import Ask, understand
 from schemas import codec
@@ -78,7 +79,13 @@ class Sockets:
 
     async def handle_legacy(self, request: web.Request) -> web.StreamResponse:
         """Serve one client of a drop-in path, as `handle` does."""
-        return await self._serve(request, lambda ws, client: _Legacy(self._services, client, ws, request.path), ())
+        gate = self._services.gate
+        visitor = None if gate.legacy_open else gate.visitor(request)
+
+        def begin(ws: web.WebSocketResponse, client: Client) -> _Talk:
+            return _Legacy(self._services, client, ws, request.path, visitor)
+
+        return await self._serve(request, begin, ())
 
     async def close_all(self, reason: CloseCode) -> None:
         """Close every client with `reason`, within about a second. Cancellation: the rest is cut off."""
@@ -134,13 +141,19 @@ class Sockets:
 
 
 class _Legacy:
-    """The conversation on a drop-in path."""
+    """The conversation on a drop-in path. `visitor` is None where no token is asked for."""
 
-    def __init__(self, services: Services, client: Client, ws: web.WebSocketResponse, path: str) -> None:
+    def __init__(
+        self, services: Services, client: Client, ws: web.WebSocketResponse, path: str, visitor: Visitor | None
+    ) -> None:
         self._services = services
         self._client = client
         self._ws = ws
         self._path = path
+        # Ends the watch for the end of its access.
+        self._unwatch: Callable[[], None] | None = None
+        if visitor is not None:
+            self._unwatch = services.gate.watch(visitor, lambda: client.end_soon(CLOSE_CODES["expired"]))
 
     async def open(self) -> None:
         await self._services.hub.follow(self._client, [Want(self._path, DEFAULT_RATE)], JSON, {})
@@ -160,6 +173,8 @@ class _Legacy:
                 await asyncio.sleep(0)
 
     def close(self) -> None:
+        if self._unwatch is not None:
+            self._unwatch()
         self._services.hub.leave(self._client)
 
 

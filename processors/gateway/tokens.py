@@ -2,7 +2,7 @@
 
 A line is a role, the SHA-256 of the token in hex, until when it is valid, and a name:
 
-    viewer    9f86d081884c7d65...    2027-01-31    anna
+    viewer    4be1...    2027-01-31    anna
 
 A token is 32 random bytes: nobody can guess one, so that its hash needs neither salt nor stretching, as passwords do.
 It is looked up by the hash, which whoever shows it cannot choose: how long that takes tells nothing.

@@ -119,7 +119,11 @@ async def ask_gateway(settings: Settings) -> Health | None:
 
     Raises OSError: if nobody listens there. Cancellation: safe.
     """
-    answer = await http_get(settings.ark_http_host, settings.ark_http_port, "/api/health")
+    host, port = settings.ark_http_host, settings.ark_http_port
+    answer = await http_get(host, port, "/api/health")
+    if answer is not None and answer.status == 401:  # without a token it tells no more than this
+        ready = await http_get(host, port, "/readyz")
+        return Health("ok" if ready is not None and ready.status == 200 else "down", "told with a token only")
     try:
         return _decode_health(b"" if answer is None else answer.body)
     except (msgspec.DecodeError, RecursionError):

@@ -9,8 +9,9 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from processors.runtime.errors import BusDown, SettingsError
@@ -20,10 +21,12 @@ from schemas.streams import MAX_PARTITIONS
 __all__ = [
     "LOOPBACK",
     "SETTINGS",
+    "Network",
     "Setting",
     "Settings",
     "bus_url",
     "bus_url_file",
+    "duration_ms",
     "hide_password",
     "load_settings",
     "node_id",
@@ -34,6 +37,10 @@ _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_40
 _MAX_DURATION_MS: Final = 366 * _UNITS_MS["d"]
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that only this machine reaches."""
+
+Network: TypeAlias = IPv4Network | IPv6Network
+"""An address or a range of them."""
+
 _URL_OPTIONS: Final = frozenset(
     {"db", "protocol", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 )
@@ -102,11 +109,12 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-def _duration_ms(text: str) -> int:
+def duration_ms(text: str) -> int:
+    """Milliseconds of a duration such as `90s`. Raises ValueError: if it is none."""
     found = _DURATION.fullmatch(text)
-    if found is None or not 0 < (duration_ms := int(found[1]) * _UNITS_MS[found[2]]) <= _MAX_DURATION_MS:
+    if found is None or not 0 < (length_ms := int(found[1]) * _UNITS_MS[found[2]]) <= _MAX_DURATION_MS:
         raise ValueError("must be a duration such as 90s, 5m or 1h, at most 366d")
-    return duration_ms
+    return length_ms
 
 
 def _directory(text: str) -> Path:
@@ -129,6 +137,28 @@ def _name(text: str) -> str:
     if not text or len(text) > _MAX_NODE_ID or not text.isprintable():
         raise ValueError(f"must have 1 to {_MAX_NODE_ID} printable characters")
     return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip().lower() for part in text.split(","))
+    for origin in origins:
+        parts = _split(origin)
+        whole = f"{parts.scheme}://{parts.netloc}" == origin and origin.isascii() and "@" not in origin
+        if not whole or not parts.hostname or parts.scheme not in {"http", "https"}:
+            raise ValueError("must be origins such as https://ops.example.org, with commas between them")
+        _check_port(parts)
+    return origins
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8, with commas between them") from error
+
+
+def _flag(text: str) -> bool:
+    return _choice("0", "1")(text) == "1"
 
 
 def _bus_address(text: str) -> str:
@@ -157,12 +187,18 @@ SETTINGS: Final = (
     Setting("ARK_NODE_ID", None, _name, "this node; unset: made once, kept in ARK_STATE_DIR"),
     Setting("ARK_HTTP_HOST", "127.0.0.1", _name, "address the gateway listens on; without tokens only loopback"),
     Setting("ARK_HTTP_PORT", "8101", _whole(1, 65_535), "port the gateway listens on"),
+    Setting("ARK_TOKENS_FILE", None, Path, "access tokens, by their hash; unset: none is asked for"),
+    Setting("ARK_ALLOWED_ORIGINS", None, _origins, "other origins whose pages may connect; unset: none"),
+    Setting("ARK_LEGACY_OPEN", "0", _flag, "1: `/ws/federation` and `/ws/memory` ask for no token"),
+    Setting("ARK_TRUSTED_PROXIES", None, _networks, "proxies whose forwarded headers are believed; unset: none"),
+    Setting("ARK_MAX_CLIENTS", "10000", _whole(1, 100_000), "most WebSocket and SSE connections of a gateway"),
+    Setting("ARK_MAX_CLIENTS_PER_ADDRESS", "200", _whole(1, 100_000), "most of one address that is not loopback"),
     Setting("FEDERATION_HOST", "127.0.0.1", _name, "address the federation service listens on; manifests are signed"),
     Setting("FEDERATION_PORT", "9001", _whole(1, 65_535), "port the federation service listens on"),
     Setting("ARK_FEDERATION_URL", None, _service_url, "another federation service, whose peers are shown too"),
     Setting("ARK_TRUSTED_KEYS_FILE", None, Path, "keys that may claim the tiers `core` and `trusted`; unset: none may"),
     Setting("ARK_PARTITIONS", "16", _whole(1, MAX_PARTITIONS), "live partitions, fixed for the life of a bus"),
-    Setting("ARK_RETENTION", "1h", _duration_ms, "how long streams keep what was committed"),
+    Setting("ARK_RETENTION", "1h", duration_ms, "how long streams keep what was committed"),
     Setting(
         "ARK_SIMULATE",
         "auto",
@@ -186,6 +222,12 @@ class Settings:
     ark_node_id: str | None
     ark_http_host: str
     ark_http_port: int
+    ark_tokens_file: Path | None
+    ark_allowed_origins: tuple[str, ...] | None
+    ark_legacy_open: bool
+    ark_trusted_proxies: tuple[Network, ...] | None
+    ark_max_clients: int
+    ark_max_clients_per_address: int
     federation_host: str
     federation_port: int
     ark_federation_url: str | None
@@ -216,8 +258,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         except ValueError as error:
             raise SettingsError(setting.name, str(error)) from error
     settings = Settings(**values, origins=origins)  # type: ignore[arg-type]  # parsed by the table above
-    if settings.ark_http_host not in LOOPBACK:
-        raise SettingsError("ARK_HTTP_HOST", "must be a loopback address: this release has no access tokens yet")
+    if settings.ark_http_host not in LOOPBACK and settings.ark_tokens_file is None:
+        raise SettingsError("ARK_HTTP_HOST", "must be a loopback address, unless ARK_TOKENS_FILE is set")
     return settings
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from redis.asyncio import Redis
 
 from processors.gateway import gate as gate_module
 from processors.gateway import login
@@ -17,7 +18,8 @@ from processors.gateway.gate import Gate
 from processors.gateway.paths import PATHS
 from processors.gateway.tries import MAX_TRIES
 from processors.runtime.bus import Bus
-from tests.gateway.support import SETTINGS, Gateway, eventually, running_gateway
+from processors.runtime.observation import Health, ask_gateway
+from tests.gateway.support import SETTINGS, Gateway, World, eventually, running_gateway
 from tests.gateway.test_gate import line, replace
 
 ANNA = {"Authorization": "Bearer anna"}
@@ -139,6 +141,16 @@ async def test_a_header_of_a_megabyte_is_refused_and_harms_nobody(
     assert await status(http, "/api/health", **ANNA) == 200
 
 
+async def test_status_and_doctor_learn_without_a_token_whether_it_is_ready(
+    gateway: Gateway, redis_client: Redis
+) -> None:
+    settings = dataclasses.replace(SETTINGS, ark_http_port=int(gateway.url.rpartition(":")[2]))
+    assert await ask_gateway(settings) == Health("down", "told with a token only")
+    await World(redis_client).summary()
+    await eventually(lambda: gateway.mesh.summary)
+    assert await ask_gateway(settings) == Health("ok", "told with a token only")
+
+
 async def test_a_token_in_the_address_counts_for_nothing(http: aiohttp.ClientSession) -> None:
     assert await status(http, "/api/health?token=anna&access_token=anna") == 401
 
@@ -150,6 +162,10 @@ async def test_a_login_gives_a_cookie_that_only_requests_of_the_page_carry(http:
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
     assert (cookie["secure"], cookie["max-age"]) == ("", "")
     assert await status(http, "/api/health") == 200
+
+
+async def test_a_token_may_be_pasted_with_the_blanks_around_it(http: aiohttp.ClientSession) -> None:
+    assert (await enter(http, " anna\n")).cookies["ark_token"].value == "anna"
 
 
 async def test_a_cookie_lives_no_longer_than_its_token(
@@ -270,6 +286,22 @@ async def test_a_socket_may_show_its_token_later_but_no_wrong_one_before(http: a
     with pytest.raises(aiohttp.WSServerHandshakeError) as error:
         await http.ws_connect("/ws", headers={"Authorization": "Bearer eve"})
     assert error.value.status == 401
+
+
+@pytest.mark.parametrize("path", LEGACY)
+async def test_a_revoked_token_ends_its_drop_in_socket(http: aiohttp.ClientSession, tokens: Path, path: str) -> None:
+    async with http.ws_connect(path, headers=ANNA) as ws:
+        replace(tokens, "")
+        async with asyncio.timeout(5):
+            async for _ in ws:
+                pass
+
+
+async def test_a_revoked_token_ends_its_stream(http: aiohttp.ClientSession, tokens: Path) -> None:
+    async with http.get("/sse?channels=federation", headers=ANNA) as answer:
+        replace(tokens, "")
+        async with asyncio.timeout(5):
+            await answer.content.read()
 
 
 async def test_a_revoked_token_ends_its_socket(http: aiohttp.ClientSession, tokens: Path) -> None:

@@ -193,8 +193,8 @@ def test_doctor_as_json_has_settings_and_checks(tmp_path: Path) -> None:
 def test_doctor_aligns_the_values_of_the_settings(tmp_path: Path) -> None:
     _, output, _ = _run("doctor", ARK_STATE_DIR=str(tmp_path), ARK_HTTP_PORT=str(free_port()))
     rows = [line for line in output.splitlines() if line.endswith(("(default)", "(environment)"))]
-    assert f"  ARK_STATE_DIR         {tmp_path}  (environment)" in rows
-    assert "  ARK_TRUSTED_KEYS_FILE unset  (default)" in rows
+    assert f"  ARK_STATE_DIR               {tmp_path}  (environment)" in rows
+    assert "  ARK_MAX_CLIENTS_PER_ADDRESS 200  (default)" in rows
 
 
 def test_status_without_anything_running_is_trouble_in_one_line_each(tmp_path: Path) -> None:

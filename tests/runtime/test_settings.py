@@ -1,3 +1,4 @@
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from processors.runtime.errors import SettingsError
 from processors.runtime.settings import SETTINGS, Settings, hide_password, load_settings, node_id
 
 ROOT = Path(__file__).resolve().parents[2]
+ORIGINS = "must be origins such as https://ops.example.org, with commas between them"
+NETWORKS = "must be addresses or networks such as 10.0.0.0/8, with commas between them"
 
 
 def _documented() -> list[list[str]]:
@@ -55,7 +58,19 @@ def test_every_setting_has_a_field() -> None:
         ("ARK_FEDERATION_URL", "http://a/" + "b" * 239, "must have at most 240 characters of host and path"),
         ("ARK_FEDERATION_URL", "http://a%3Ab:c@d", "must have no colon in the user's name"),
         ("ARK_NODE_ID", "a\nb", "must have 1 to 256 printable characters"),
-        ("ARK_HTTP_HOST", "0.0.0.0", "must be a loopback address: this release has no access tokens yet"),
+        ("ARK_HTTP_HOST", "0.0.0.0", "must be a loopback address, unless ARK_TOKENS_FILE is set"),
+        ("ARK_ALLOWED_ORIGINS", "https://a,*", ORIGINS),
+        ("ARK_ALLOWED_ORIGINS", "null", ORIGINS),
+        ("ARK_ALLOWED_ORIGINS", "https://a/", ORIGINS),
+        ("ARK_ALLOWED_ORIGINS", "https://u@a", ORIGINS),
+        ("ARK_ALLOWED_ORIGINS", "ws://a", ORIGINS),
+        ("ARK_ALLOWED_ORIGINS", "https://a,", ORIGINS),
+        ("ARK_ALLOWED_ORIGINS", "https://a:x", "has a port that is not a number between 1 and 65535"),
+        ("ARK_TRUSTED_PROXIES", "proxy", NETWORKS),
+        ("ARK_TRUSTED_PROXIES", "10.0.0.1/8", NETWORKS),
+        ("ARK_LEGACY_OPEN", "yes", "must be one of 0, 1"),
+        ("ARK_MAX_CLIENTS", "0", "must be a number between 1 and 100000"),
+        ("ARK_MAX_CLIENTS_PER_ADDRESS", "-1", "must be a number between 1 and 100000"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_name_and_bound(name: str, value: str, message: str) -> None:
@@ -70,6 +85,20 @@ def test_a_refused_address_is_not_repeated_with_its_password(name: str, url: str
     with pytest.raises(SettingsError) as error:
         load_settings({name: url})
     assert "secret" not in str(error.value)
+
+
+def test_with_tokens_any_address_may_be_listened_on() -> None:
+    assert load_settings({"ARK_HTTP_HOST": "0.0.0.0", "ARK_TOKENS_FILE": "tokens"}).ark_http_host == "0.0.0.0"
+
+
+def test_origins_are_compared_as_browsers_write_them() -> None:
+    origins = load_settings({"ARK_ALLOWED_ORIGINS": "https://Ops.example.org, http://[::1]:3000"}).ark_allowed_origins
+    assert origins == ("https://ops.example.org", "http://[::1]:3000")
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    proxies = load_settings({"ARK_TRUSTED_PROXIES": "127.0.0.1, fd00::/8"}).ark_trusted_proxies
+    assert proxies == (ip_network("127.0.0.1/32"), ip_network("fd00::/8"))
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
