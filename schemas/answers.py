@@ -4,9 +4,20 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from schemas.metrics import Origin, PeerRow, SourceState
+from schemas.metrics import DeadLetter, Origin, PeerRow, Silence, SourceState
 
-__all__ = ["BusState", "HalfHealth", "Health", "History", "PeersAnswer", "SourceReport", "SourcesAnswer"]
+__all__ = [
+    "BusState",
+    "HalfHealth",
+    "Health",
+    "History",
+    "LetterReport",
+    "LettersAnswer",
+    "PeersAnswer",
+    "SilencesAnswer",
+    "SourceReport",
+    "SourcesAnswer",
+]
 
 BusState: TypeAlias = Literal["up", "lost"]
 """Whether the gateway hears the bus."""
@@ -30,6 +41,9 @@ class SourceReport(SourceState, frozen=True, kw_only=True, omit_defaults=False):
     heard_at: int
     # Whether that is 15 s ago: what was live is then stale.
     silent: bool
+    # Until when (exclusive, ms) an operator has silenced it, and why; None if nobody has.
+    silenced_until: int | None = None
+    silence_reason: str | None = None
 
 
 class SourcesAnswer(Struct, frozen=True, kw_only=True):
@@ -40,6 +54,26 @@ class SourcesAnswer(Struct, frozen=True, kw_only=True):
     bus: BusState
     # Empty while the bus is lost.
     sources: list[SourceReport]
+
+
+class SilencesAnswer(Struct, frozen=True, kw_only=True):
+    """The sources that are silenced."""
+
+    # By `<node>/<collector>`, in the order of these.
+    silences: dict[str, Silence]
+
+
+class LetterReport(DeadLetter, frozen=True, kw_only=True, omit_defaults=False):
+    """One letter of `ark:dead`, each field always there."""
+
+    id: str
+
+
+class LettersAnswer(Struct, frozen=True, kw_only=True):
+    """Dead letters."""
+
+    # The newest first.
+    letters: list[LetterReport]
 
 
 class History(Struct, frozen=True, kw_only=True, rename={"begin": "from", "end": "to"}):
@@ -67,7 +101,8 @@ class HalfHealth(Struct, frozen=True, kw_only=True):
 class Health(Struct, frozen=True, kw_only=True):
     """How the gateway does."""
 
-    # degraded: the bus is lost, or a half that is shown is stale; down: nothing is known.
+    # degraded: the bus is lost, or a half that is shown is stale, and not for silenced sources alone; down: nothing is
+    # known.
     status: Literal["ok", "degraded", "down"]
     # Why it is not ok, and of which half; empty if it is.
     reason: str

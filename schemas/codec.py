@@ -5,6 +5,7 @@ epoch), `d` (JSON). Entries of a commit also have `e` (epoch); their id is `<ms>
 fields that a newer release adds are ignored, an entry of a newer version is parked.
 """
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -22,6 +23,7 @@ from schemas.metrics import (
     Partial,
     PeerRow,
     RosterChange,
+    Silence,
     SourceState,
     SyncRecord,
 )
@@ -38,6 +40,7 @@ __all__ = [
     "decode_partial",
     "decode_peer",
     "decode_roster_change",
+    "decode_silences",
     "decode_source",
     "decode_sync",
     "encode",
@@ -68,6 +71,7 @@ _encoder = msgspec.json.Encoder()
 _batch_decoder = msgspec.json.Decoder(list[Event])
 _event_decoder = msgspec.json.Decoder(Event)
 _raw_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_silence_decoder = msgspec.json.Decoder(Silence)
 
 encode: Final[Callable[[object], bytes]] = _encoder.encode
 """JSON bytes of any wire type."""
@@ -238,3 +242,12 @@ decode_roster_change: Callable[[Fields], RosterChange] = _typed(RosterChange)
 
 decode_peer: Final[Callable[[bytes], PeerRow]] = msgspec.json.Decoder(PeerRow).decode
 """One value of the hash `ark:{p}:peers`. Raises msgspec.DecodeError."""
+
+
+def decode_silences(fields: Fields) -> dict[str, Silence]:
+    """The hash `ark:silences`, by source; what cannot be read silences nothing."""
+    silences = {}
+    for source, body in fields.items():
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            silences[source.decode()] = _silence_decoder.decode(body)
+    return silences

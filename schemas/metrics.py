@@ -7,12 +7,13 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-from schemas.events import Tier
+from schemas.events import Millis, Tier
 
 __all__ = [
     "MAX_DELTAS",
     "MAX_LOGS",
     "MAX_NODES",
+    "MAX_SILENCES",
     "MAX_SOURCES",
     "NODE_TIMEOUT_MS",
     "RATE_WINDOW_S",
@@ -33,6 +34,7 @@ __all__ = [
     "Partial",
     "PeerRow",
     "RosterChange",
+    "Silence",
     "SourceState",
     "SyncRates",
     "SyncRecord",
@@ -58,6 +60,9 @@ Condition: TypeAlias = Literal["live", "stale", "simulated", "down"]
 
 MAX_SOURCES: Final = 1_000
 """Most collectors, of all nodes, that are remembered; the one that was silent longest is forgotten first."""
+
+MAX_SILENCES: Final = 1_000
+"""Most sources that are silenced at once; one more is refused."""
 
 MAX_NODES: Final = 32
 """Most nodes that a summary of the memory half tells one by one; of more, those that were seen last."""
@@ -371,3 +376,11 @@ class SourceState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     # Events published and inputs rejected since the collector started.
     published: int = 0
     rejected: int = 0
+
+
+class Silence(Struct, frozen=True, kw_only=True):
+    """An operator's word that a source is known not to be live, which is then no alarm: one field of `ark:silences`."""
+
+    # Until when (exclusive), ms.
+    until: Millis
+    reason: str = ""

@@ -21,6 +21,7 @@ __all__ = [
     "METRICS_FEDERATION",
     "METRICS_MEMORY",
     "PARTITIONS",
+    "SILENCES",
     "SIMULATED",
     "SOURCES",
     "changes_key",
@@ -79,6 +80,12 @@ SOURCES: Final = "ark:sources"
 """Stream: state changes and heartbeats of the sources. Collectors -> aggregators, collectors, gateway.
 
 Bound: ARK_RETENTION, about 10,000 entries.
+"""
+
+SILENCES: Final = "ark:silences"
+"""Hash: silences by `<node>/<collector>`. Gateway, for operators -> gateway.
+
+Bound: 1,000; those that have ended go when somebody writes.
 """
 
 FEDERATION_PINS: Final = "ark:federation:pins"

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import msgspec
 
 from processors.gateway.channel import Cursor
-from processors.gateway.half import View
+from processors.gateway.half import Half, View
 from processors.gateway.mesh import World
 from processors.gateway.state import State
-from schemas.answers import BusState, HalfHealth, Health, PeersAnswer, SourceReport, SourcesAnswer
-from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, GroupState, MemorySummary
+from schemas.answers import BusState, HalfHealth, Health, PeersAnswer, SourcesAnswer
+from schemas.metrics import FederationSummary, GroupState, MemorySummary
 from schemas.positions import Position, encode_position
 
 __all__ = ["etag", "health", "peers", "roster_etag", "sources", "sources_etag", "status_line", "why_nothing"]
@@ -45,22 +45,14 @@ def peers(world: World, group: GroupState, limit: int, status: str | None) -> Pe
 
 def sources(state: State, now: int) -> SourcesAnswer:
     """What the collectors said last; `silent` are those that were not heard of for 15 s."""
-    reports = [
-        SourceReport(
-            **msgspec.structs.asdict(each.state),
-            heard_at=each.heard_at,
-            silent=now - each.heard_at >= SOURCE_TIMEOUT_MS,
-        )
-        for each in state.sources.by_name()
-    ]
-    return SourcesAnswer(timestamp=now, bus=_bus(state), sources=reports)
+    return SourcesAnswer(timestamp=now, bus=_bus(state), sources=state.sources.reports(now))
 
 
 def health(state: State, now: int, clients: dict[str, int]) -> Health:
     """How the gateway does; `clients` are those of each path."""
     views = {half.name: half.view(now) for half in state.halves}
     shown = {name: view for name, view in views.items() if view.summary is not None}
-    stale = [name for name, view in shown.items() if view.source == "stale"]
+    stale = [half.name for half in state.halves if half.name in shown and _is_alarm(state, half, now)]
     status: Literal["ok", "degraded", "down"]
     if not shown:
         status, reason = "down", why_nothing(state)
@@ -80,6 +72,13 @@ def health(state: State, now: int, clients: dict[str, int]) -> Health:
         bus=_bus(state),
         clients=clients,
     )
+
+
+def _is_alarm(state: State, half: Half[Any], now: int) -> bool:
+    """Whether a half is stale, and silences do not account for all of it."""
+    view = half.view(now)
+    groups = [group for group, origin in half.origins(view).items() if origin == "stale"]
+    return view.source == "stale" and not all(state.sources.are_silenced(half.feeding(each), now) for each in groups)
 
 
 def _bus(state: State) -> BusState:

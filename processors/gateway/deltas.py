@@ -12,7 +12,8 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     for name, value in after.items():
         old = before.get(name)
         if isinstance(value, dict) and isinstance(old, dict):
-            if inner := merge_patch(old, value):
+            # Compared first: of many nodes few have changed, and this is asked for each group at each tick.
+            if old != value and (inner := merge_patch(old, value)):
                 patch[name] = inner
         elif old != value or type(old) is not type(value):
             patch[name] = value

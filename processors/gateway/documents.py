@@ -10,8 +10,9 @@ from processors.gateway.deltas import chosen, merge_patch
 from processors.gateway.half import Half
 from processors.gateway.mesh import Mesh
 from processors.gateway.sources import Sources
+from schemas.answers import SourceReport
 from schemas.frames import PEER_PREFIX, Delta, Reset, Snapshot
-from schemas.metrics import SOURCE_TIMEOUT_MS, PeerRow, SourceState
+from schemas.metrics import PeerRow
 from schemas.positions import Position, RosterPosition
 
 __all__ = ["DocumentChannel", "PeerChannel", "SourcesChannel", "SummaryChannel", "row_of"]
@@ -139,7 +140,7 @@ class SourcesChannel(DocumentChannel):
 
     def __init__(self, sources: Sources) -> None:
         super().__init__("sources")
-        self.fields = frozenset({*SourceState.__struct_fields__, "heard_at", "silent"})
+        self.fields = frozenset(SourceReport.__struct_fields__)
         self._sources = sources
         self._cursor = Cursor(0, value={})
         # Whether something was heard since the cursor was made.
@@ -163,17 +164,14 @@ class SourcesChannel(DocumentChannel):
             yield Delta(channel=self.name, ts=until.ts, data=patch)
 
     def next_deadline(self, at: Cursor) -> int | None:
-        """When a collector has been silent for too long."""
-        heard = (each.heard_at + SOURCE_TIMEOUT_MS for each in self._sources.by_name())
-        return min((deadline for deadline in heard if deadline > at.ts), default=None)
+        """When a collector has been silent for too long, or its silence ends."""
+        return min((deadline for deadline in self._sources.deadlines() if deadline > at.ts), default=None)
 
     def _document(self, now: int) -> dict[str, Any]:
         found = {}
-        for each in self._sources.by_name():
-            state = msgspec.structs.asdict(each.state)
-            silent = now - each.heard_at >= SOURCE_TIMEOUT_MS
-            told = {name: value for name, value in state.items() if value is not None}
-            found[f"{each.state.node}/{each.state.collector}"] = told | {"heard_at": each.heard_at, "silent": silent}
+        for each in self._sources.reports(now):
+            told = {name: value for name, value in msgspec.structs.asdict(each).items() if value is not None}
+            found[f"{each.node}/{each.collector}"] = told
         return found
 
 

@@ -1,4 +1,4 @@
-"""The gateway's door: which paths ask for a token, and what pages of other origins may not do."""
+"""The gateway's door: which paths ask for a token, and what viewers and pages of other origins may not do."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -6,21 +6,28 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from processors.gateway.gate import Gate, unauthorized
+from processors.gateway.gate import Gate, Visitor, unauthorized
 from processors.gateway.paths import PATHS
+from processors.runtime.logging import get_logger
 
 __all__ = ["adding_hsts", "guarding"]
 
 _OPEN: Final = frozenset(path.path for path in PATHS if path.is_open)
+_FOR_OPERATORS: Final = frozenset((path.method.upper(), path.path) for path in PATHS if path.for_operators)
 _LEGACY: Final = frozenset({"/ws/federation", "/ws/memory"})
 # Where a token may come with the first message, too.
 _LATER: Final = "/ws"
 _READS: Final = frozenset({"GET", "HEAD"})
 _HSTS: Final = "max-age=31536000"
 
+_logger = get_logger("gateway")
+
 
 def guarding(gate: Gate) -> Middleware:
-    """The middleware that refuses requests without a valid token (401), and changes from other origins (403)."""
+    """The middleware that refuses requests without a valid token (401), and changes by viewers or other origins (403).
+
+    What operators ask for is a line in the log.
+    """
     is_open = _OPEN | (_LEGACY if gate.legacy_open else frozenset())
 
     @web.middleware
@@ -30,11 +37,23 @@ def guarding(gate: Gate) -> Middleware:
         resource = request.match_info.route.resource
         # Of paths and methods that do not exist everybody is told so.
         path = None if resource is None else resource.canonical
-        if path is not None and path not in is_open and gate.visitor(request) is None and path != _LATER:
-            raise unauthorized("a token is needed")
+        if path is not None and path not in is_open:
+            _check(request, path, gate.visitor(request))
         return await handler(request)
 
     return middleware
+
+
+def _check(request: web.Request, path: str, visitor: Visitor | None) -> None:
+    """Raises HTTPUnauthorized: if a token is missing. Raises HTTPForbidden: if it must be an operator's, and is not."""
+    if visitor is None:
+        if path != _LATER:
+            raise unauthorized("a token is needed")
+    elif (request.method, path) in _FOR_OPERATORS:
+        if visitor.role != "operator":
+            raise web.HTTPForbidden(reason="only an operator may do this")
+        # Without its query, in which a token may stand by mistake.
+        _logger.info("%s asks for %s %s", visitor.name or "somebody", request.method, request.rel_url.raw_path)
 
 
 def adding_hsts(gate: Gate) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:

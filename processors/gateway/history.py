@@ -24,9 +24,10 @@ from schemas.positions import EntryId, Position, RosterPosition, entry_id, entry
 __all__ = ["READY_S", "History"]
 
 READY_S: Final = 5.0
-"""How long those who come back wait for a gateway that has not read the bus yet."""
+"""How long those who come back wait for a gateway that has not read the bus yet, or for what they missed."""
 
-_PAGE: Final = 500
+# Entries of 50 KB and more come too: a page is held and decoded in one go.
+_PAGE: Final = 100
 _Decode: TypeAlias = Callable[[dict[bytes, bytes]], object]
 _ids_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _logger = get_logger("gateway")
@@ -63,11 +64,15 @@ class History:
         await is_set_within(self._ready, READY_S)
 
     async def reach(self, channel: str, position: Position | RosterPosition) -> None:
-        """Have what follows `position` in a channel kept, if the bus still has it. Cancellation: safe."""
+        """Have what follows `position` in a channel kept, if the bus still has it and tells it within `READY_S`.
+
+        Cancellation: safe.
+        """
         if channel not in self._locks:
             return
         try:
-            async with self._locks[channel]:
+            # With the wait for the others: a bus that is frozen would keep each of a herd for its own timeout.
+            async with asyncio.timeout(READY_S), self._locks[channel]:
                 if isinstance(position, RosterPosition):
                     await self._reach_roster(position)
                 else:

@@ -102,7 +102,8 @@ class Intake:
                 for half in self._state.halves:
                     if state.group in half.groups:
                         self._changed(half.name)
-                        self._changed("peers", None if isinstance(half, Mesh) else ())
+                        if isinstance(half, Mesh):
+                            self._changed("peers")
 
     def _changes(self, partition: str, stream: str, entries: Sequence[Entry], *_: object) -> None:
         world = self._state.mesh.world_of(partition)

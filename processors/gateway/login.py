@@ -1,6 +1,5 @@
 """`/login` and `/logout`: a page's token in a cookie that no script can read."""
 
-import asyncio
 import time
 from typing import Final
 
@@ -9,12 +8,10 @@ from aiohttp import web
 from msgspec import Struct
 
 from processors.gateway.gate import COOKIE, Gate, unauthorized
+from processors.gateway.handlers import read_body
 from processors.gateway.tries import Tries
 
-__all__ = ["BODY_S", "MAX_BODY", "Login"]
-
-BODY_S: Final = 10.0
-"""How long a request's body may take, seconds."""
+__all__ = ["MAX_BODY", "Login"]
 
 MAX_BODY: Final = 16 << 10
 """Largest body, in bytes."""
@@ -40,7 +37,7 @@ class Login:
         Raises HTTPUnauthorized: if the token is not valid. Raises HTTPTooManyRequests: if too many were not. Raises
         HTTPBadRequest, HTTPRequestTimeout, HTTPRequestEntityTooLarge: if the body is none of ours.
         """
-        token = await _token(request)
+        token = (await read_body(request, _decode, '{"token": "..."}')).token.strip()
         address, now = self._gate.address(request), int(time.monotonic() * 1000)
         if wait_s := self._tries.wait_s(address, now):
             raise web.HTTPTooManyRequests(reason="too many wrong tokens", headers={"Retry-After": str(wait_s)})
@@ -60,15 +57,3 @@ class Login:
         answer = web.Response(status=204)
         answer.del_cookie(COOKIE)
         return answer
-
-
-async def _token(request: web.Request) -> str:
-    try:
-        async with asyncio.timeout(BODY_S):
-            return _decode(await request.read()).token.strip()
-    except TimeoutError as error:
-        raise web.HTTPRequestTimeout(reason=f"body must arrive within {BODY_S:g} s") from error
-    except (web.RequestPayloadError, ConnectionError) as error:
-        raise web.HTTPBadRequest(reason="body must be whole") from error
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise web.HTTPBadRequest(reason='body must be JSON such as {"token": "..."}') from error

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from processors.gateway.queries import MAX_POINTS
-from schemas.answers import Health, History, PeersAnswer, SourcesAnswer
+from processors.gateway.queries import MAX_LETTERS, MAX_MINUTES, MAX_POINTS, MAX_REASON, MAX_SOURCE
+from schemas.answers import Health, History, LettersAnswer, PeersAnswer, SilencesAnswer, SourcesAnswer
 from schemas.frames import DEFAULT_RATE, MAX_CHANNELS, MAX_RATE, MAX_SPEED
-from schemas.metrics import FederationSummary, MemorySummary
+from schemas.metrics import FederationSummary, MemorySummary, Silence
 
 __all__ = ["PATHS", "Parameter", "Path"]
 
@@ -32,13 +32,14 @@ class Path(NamedTuple):
     parameters: tuple[Parameter, ...] = ()
     # Answers beside the good one, and why they are given; those that all paths have are not named.
     others: Mapping[int, str] = {}
-    method: Literal["get", "post"] = "get"
+    method: Literal["get", "post", "delete"] = "get"
     # What a request has as its body, a JSON Schema.
     takes: Mapping[str, Any] | None = None
     # Status of the good answer.
     status: int = 200
-    # Whether no token is asked for.
+    # Whether no token is asked for; whether it must be an operator's.
     is_open: bool = False
+    for_operators: bool = False
     # Whether the answer has an ETag, and a request that shows it in If-None-Match is answered with 304.
     has_tag: bool = False
 
@@ -46,12 +47,19 @@ class Path(NamedTuple):
 _TEXT: Final = {"type": "string"}
 _MS: Final = {"type": "integer", "minimum": 0}
 _NAMES: Final = {"type": "string", "pattern": "^[^,]+(,[^,]+)*$"}
+_SOURCE: Final = {"type": "string", "pattern": "^.+/[^/]+$", "maxLength": MAX_SOURCE}
 _HTML: Final = "text/html; charset=utf-8"
 _JSON: Final = {"type": "object"}
 
 _NOTHING_YET: Final = {503: "nothing is known yet"}
 _BAD_QUERY: Final = {400: "a parameter cannot be used; `error` names it and its bound"}
 _NO_SOCKET: Final = {400: "it is no WebSocket handshake, or none of its subprotocols is ours"}
+_BAD_BODY: Final = {
+    400: "the body is none of ours",
+    408: "the body did not come in time",
+    413: "the body is too large",
+}
+_NO_BUS: Final = {503: "the bus does not answer"}
 _FULL: Final = {429: "the address has as many connections as it may have", 503: "there are as many clients as may be"}
 
 
@@ -121,20 +129,65 @@ PATHS: Final = (
             Parameter("to", _MS, "last moment; now if absent"),
             Parameter("points", {"type": "integer", "minimum": 1, "maximum": MAX_POINTS, "default": 60}, "moments"),
         ),
-        _BAD_QUERY | {503: "the bus does not answer"},
+        _BAD_QUERY | _NO_BUS,
+    ),
+    Path(
+        "/api/v1/dead",
+        "the newest dead letters, the newest first",
+        LettersAnswer,
+        (Parameter("count", {"type": "integer", "minimum": 1, "maximum": MAX_LETTERS, "default": 20}, "most letters"),),
+        _BAD_QUERY | _NO_BUS,
+    ),
+    Path(
+        "/api/v1/dead/{id}/replay",
+        "gives the input of a letter a second chance, once, and takes the letter off",
+        _fields(replayed=_TEXT),
+        (Parameter("id", _TEXT, "the letter's id, `<ms>-<n>`", "path", required=True),),
+        {
+            400: "the id is none",
+            404: "there is no such letter",
+            409: "the letter stays, `error` tells why; or another replay is at work",
+            504: "it took too long; it may have been replayed",
+        }
+        | _NO_BUS,
+        method="post",
+        for_operators=True,
+    ),
+    Path("/api/v1/silences", "the sources that are silenced", SilencesAnswer),
+    Path(
+        "/api/v1/silences",
+        "silences a source: that it is not live is no alarm meanwhile",
+        Silence,
+        others=_BAD_BODY | _NO_BUS | {409: "as many sources as may be are silenced"},
+        method="post",
+        takes={
+            "type": "object",
+            "properties": {
+                "source": _SOURCE,
+                "minutes": {"type": "integer", "minimum": 1, "maximum": MAX_MINUTES},
+                "reason": {"type": "string", "maxLength": MAX_REASON, "default": ""},
+            },
+            "required": ["source", "minutes"],
+        },
+        for_operators=True,
+    ),
+    Path(
+        "/api/v1/silences",
+        "ends the silence of a source",
+        None,
+        (Parameter("source", _SOURCE, "`<node>/<collector>`", required=True),),
+        _NO_BUS | {404: "it is not silenced"},
+        method="delete",
+        status=204,
+        for_operators=True,
     ),
     Path("/api/health", "how the gateway does", Health),
     Path(
         "/login",
         "gives the token to a cookie, so that a page need not keep it",
         None,
-        others={
-            400: "the body is none of ours",
-            401: "the token is not valid",
-            408: "the body did not come in time",
-            413: "the body is too large",
-            429: "too many tokens were wrong; `Retry-After` tells when to try again",
-        },
+        others=_BAD_BODY
+        | {401: "the token is not valid", 429: "too many tokens were wrong; `Retry-After` tells when to try again"},
         method="post",
         takes=_fields(token=_TEXT),
         status=204,

@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from processors.gateway.backlog import Backlog, Kept
 from processors.gateway.channel import Channel, Cursor, Lost, Part, Shape, in_pieces
+from processors.gateway.deltas import chosen
 from schemas.frames import Event, Reset, Skipped, Snapshot
 from schemas.positions import Position, RosterPosition, encode_position
 
@@ -81,5 +82,4 @@ def _position(cursor: Cursor) -> Position | None:
 def _records(kept: Sequence[Kept], shape: Shape) -> list[Any]:
     if shape.fields is None:
         return [msgspec.Raw(each.body) for each in kept]
-    decoded = (msgspec.json.decode(each.body) for each in kept)
-    return [{name: value for name, value in each.items() if name in shape.fields} for each in decoded]
+    return [chosen(msgspec.json.decode(each.body), shape.fields) for each in kept]

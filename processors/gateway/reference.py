@@ -118,13 +118,17 @@ def openapi() -> Json:
     return {
         "openapi": "3.1.0",
         "info": _info("values as the aggregators committed them, over HTTP"),
-        "paths": {path.path: {path.method: _path_item(path)} for path in PATHS},
+        "paths": {
+            name: {each.method: _path_item(each) for each in PATHS if each.path == name}
+            for name in dict.fromkeys(path.path for path in PATHS)
+        },
         "components": {
             "schemas": schemas,
             "responses": {
                 "Unchanged": {"description": "the version in If-None-Match is the newest"},
                 "Unauthorized": _problem("a token is needed, or the one that was shown is not valid"),
                 "Forbidden": _problem("a page of another origin asks, or the host is not one of ours"),
+                "ForOperators": _problem("as Forbidden, or the token is a viewer's"),
             },
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
@@ -215,7 +219,7 @@ def _operation(channel: str, side: str, messages: list[str]) -> Json:
 
 def _path_item(path: Path) -> Json:
     """The operation of a path: the good answer, those that many paths have in common, and its own."""
-    answers = {path.status: _good(path), 403: _shared("Forbidden")}
+    answers = {path.status: _good(path), 403: _shared("ForOperators" if path.for_operators else "Forbidden")}
     if path.has_tag:
         answers[304] = _shared("Unchanged")
     if not path.is_open:
@@ -251,7 +255,8 @@ def _good(path: Path) -> Json:
 
 
 def _operation_id(path: Path) -> str:
-    return path.path.strip("/").translate(str.maketrans("/.", "__", "{}")) or "page"
+    name = path.path.strip("/").translate(str.maketrans("/.", "__", "{}")) or "page"
+    return name if path.method == "get" else f"{path.method}_{name}"
 
 
 def _shared(name: str) -> Json:

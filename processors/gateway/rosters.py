@@ -66,10 +66,10 @@ class RosterChannel(Channel):
     def whole(self, at: Cursor, shape: Shape) -> Iterator[Part]:
         """Snapshots of at most `PIECE` rows, as they are when they are made; the last has the position."""
         world = _standing(at).world
-        pieces = in_pieces([row.id for row in world.rows()], PIECE)
+        pieces = in_pieces([peer for roster in world.rosters.values() for peer in roster.rows], PIECE)
         for number, peers in enumerate(pieces, 1):
             rows = ((peer, world.row(peer)) for peer in peers)
-            data = {peer: chosen(row_of(row), shape.fields) for peer, row in rows if row is not None}
+            data = {peer: _told(row, shape) for peer, row in rows if row is not None}
             if number < len(pieces):
                 yield Snapshot(channel=self.name, ts=at.ts, data=data, more=True)
             else:
@@ -123,9 +123,14 @@ def _break(since: Cursor, until: Cursor) -> Any:
     """Why a cursor cannot be gone on from at all; None if it can."""
     if since.value is None or _standing(since).world is not _standing(until).world:
         return "world"
-    both = (since.position, until.position)
-    same = all(isinstance(each, RosterPosition) for each in both) and len({each.epochs for each in both}) == 1  # type: ignore[union-attr]
+    a, b = since.position, until.position
+    same = isinstance(a, RosterPosition) and isinstance(b, RosterPosition) and a.epochs == b.epochs
     return None if same else "epoch"
+
+
+def _told(row: PeerRow, shape: Shape) -> Any:
+    """A row as it travels. Whole ones are encoded as they are: of 100,000 it counts."""
+    return row if shape.fields is None else chosen(row_of(row), shape.fields)
 
 
 def _patch(world: World, peers: Sequence[str], shape: Shape) -> dict[str, Any]:

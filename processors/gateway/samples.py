@@ -16,6 +16,8 @@ from schemas.positions import EntryId, entry_id, entry_text
 __all__ = ["Samples"]
 
 _LAST: Final = 2**63 - 1
+# For those before it too: on a bus that is frozen each would wait for its own timeout.
+_LONGEST_S: Final = 10.0
 
 
 class Samples:
@@ -28,11 +30,12 @@ class Samples:
     async def of(self, half: Half[Any], begin: int, end: int, points: int) -> list[dict[str, Any]]:
         """The numbers of a half at `points` moments from `begin` to `end` (ms), each entry once, oldest first.
 
-        Moments that the stream does not reach are left out. Raises redis-py's errors. Cancellation: safe.
+        Moments that the stream does not reach are left out. Raises redis-py's errors, TimeoutError: if the bus does
+        not answer in time. Cancellation: safe.
         """
         moments = [begin + (end - begin) * number // max(points - 1, 1) for number in range(points)]
         latest = [entry_text(EntryId(moment, _LAST)) for moment in moments]
-        async with self._lock:
+        async with asyncio.timeout(_LONGEST_S), self._lock:
             answers = await in_one_trip(
                 self._bus.client, [("XREVRANGE", half.stream, each, "-", "COUNT", 1) for each in latest]
             )

@@ -12,12 +12,14 @@ from processors.gateway.assets import ASSETS, REFERENCES, Asset, references
 from processors.gateway.conversation import Services
 from processors.gateway.guard import adding_hsts, guarding
 from processors.gateway.half import Half
+from processors.gateway.handlers import asking_bus
+from processors.gateway.letters import Letters
 from processors.gateway.login import MAX_BODY, Login
 from processors.gateway.samples import Samples
+from processors.gateway.silencing import Silencing
 from processors.gateway.sockets import Sockets
 from processors.gateway.sse import ServerSent
 from processors.gateway.state import State
-from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.http import HEAD_S, HttpServer, adding_headers, errors_as_json, json_answer
 from schemas.answers import History
 
@@ -77,6 +79,13 @@ class Server(HttpServer):
         app.router.add_get("/api/v1/peers", self._peers)
         app.router.add_get("/api/v1/sources", self._sources)
         app.router.add_get("/api/v1/history", self._history)
+        letters = Letters(services.players.bus)
+        app.router.add_get("/api/v1/dead", letters.newest)
+        app.router.add_post("/api/v1/dead/{id}/replay", letters.replay)
+        silencing = Silencing(services.players.bus, state.sources, services.hub.note_change)
+        app.router.add_get("/api/v1/silences", silencing.show)
+        app.router.add_post("/api/v1/silences", silencing.begin)
+        app.router.add_delete("/api/v1/silences", silencing.end)
         app.router.add_get("/api/health", self._health)
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)
@@ -128,10 +137,8 @@ class Server(HttpServer):
             begin, end, points = queries.read_stretch(request.query, now)
         except queries.BadQuery as error:
             return json_answer({"error": str(error)}, status=400)
-        try:
+        with asking_bus():
             samples = await self._samples.of(half, begin, end, points)
-        except BUS_FAILURES:
-            return json_answer({"error": "the bus does not answer"}, 503)
         return json_answer(History(channel=half.name, begin=begin, end=end, samples=samples))
 
     async def _health(self, _request: web.Request) -> web.StreamResponse:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import MultiMapping
 
 from processors.gateway.channel import Want
@@ -58,6 +58,8 @@ class ServerSent:
                 raise refused[0]
         except Refused as error:
             raise web.HTTPBadRequest(reason=str(error)) from error
+        if request.version < HttpVersion11:
+            raise web.HTTPBadRequest(reason="HTTP must be 1.1: what comes bit by bit has no end before")
         event_id = request.headers.get("Last-Event-ID")
         with services.gate.place(request):
             response = web.StreamResponse(headers=_HEADERS)
@@ -72,7 +74,7 @@ class ServerSent:
             try:
                 await response.write(_RETRY)
                 if message.at is not None and not event_id:
-                    for each in await past.show(message, wants):
+                    for each in await _shown(past, message, wants):
                         await response.write(SERVER_SENT.frame(error_of(each)))
                 else:
                     marks = await self._marks(sorted(wants), event_id)
@@ -122,6 +124,14 @@ def _message(query: MultiMapping[str]) -> Subscribe:
         return msgspec.convert({"op": "subscribe", "channels": [], **given}, Subscribe, strict=False)
     except msgspec.ValidationError as error:
         raise Refused("bad_message", codec.reason_of(error)) from error
+
+
+async def _shown(past: Past, message: Subscribe, wants: Mapping[str, Want]) -> list[Refused]:
+    """What cannot be shown: as on `/ws` that is no end, and a browser that is told so does not come again and again."""
+    try:
+        return await past.show(message, wants)
+    except Refused as refused:
+        return [refused]
 
 
 async def _until_gone(response: web.StreamResponse, gone: asyncio.Event) -> None:

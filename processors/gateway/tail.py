@@ -87,6 +87,7 @@ class Tail:
         await self._bus.sync_clock()
         # The newest word of each collector: as many entries as all of them write in a few heartbeats.
         self._take(streams.SOURCES, await self._read_last(streams.SOURCES, _HEARTBEATS * MAX_SOURCES))
+        await self._read_silences()
         for partition in self._rosters:
             await self._read_roster(partition)
         for stream, (backlog, count) in self._backlogs.items():
@@ -138,6 +139,13 @@ class Tail:
         answers = await in_one_trip(self._bus.client, asked)
         for roster, (epoch, changes_id) in zip(self._rosters.values(), answers, strict=True):
             roster.check(_text(epoch), _id_or_zero(changes_id))
+        await self._read_silences()
+
+    async def _read_silences(self) -> None:
+        """Another gateway may have written them."""
+        held: dict[bytes, bytes] = await self._bus.client.hgetall(streams.SILENCES)  # type: ignore[assignment]
+        if self._state.sources.silence(codec.decode_silences(held)):
+            self._changed("sources")
 
     async def _read_last(self, stream: str, count: int) -> list[Entry]:
         """The newest entries of a stream, oldest first; it is followed from there."""

@@ -133,6 +133,7 @@ async def _copy(client: Redis, add: _Add, release: str) -> tuple[Header, int]:
         *(partial(_read, client, [streams.writer_key(name).encode()], [name.encode()]) for name in MERGED),
         *(partial(_partition, client, name) for name in [*streams.live_partitions(count), streams.SIMULATED]),
         partial(_read, client, [], [streams.SOURCES.encode()]),
+        partial(_read, client, [streams.SILENCES.encode()], []),
         partial(_read, client, [streams.FEDERATION_PINS.encode()], []),
     ]
     for group in groups:

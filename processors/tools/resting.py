@@ -31,7 +31,7 @@ _SCANNED: Final = 1_000
 _LEASES: Final = streams.lease_key("")
 _OF_PARTITION: Final = re.compile(rb"ark:\{([0-9]+|sim)\}:.*", re.DOTALL)
 # Keys of ARK's own may begin alike: what is not on the map is not ours.
-_OTHERS: Final = frozenset({streams.SOURCES.encode(), *(name.encode() for name in MERGED)}) | {
+_OTHERS: Final = frozenset(name.encode() for name in (streams.SOURCES, streams.SILENCES, *MERGED)) | {
     streams.writer_key(name).encode() for name in MERGED
 }
 

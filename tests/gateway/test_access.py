@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from processors.gateway import gate as gate_module
-from processors.gateway import login
+from processors.gateway import handlers, login
 from processors.gateway.gate import Gate
 from processors.gateway.paths import PATHS
 from processors.gateway.tries import MAX_TRIES
@@ -210,7 +210,7 @@ async def test_a_login_that_cannot_be_used_is_refused(http: aiohttp.ClientSessio
 async def test_a_login_that_never_ends_is_given_up(
     gateway: Gateway, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(login, "BODY_S", 0.05)
+    monkeypatch.setattr(handlers, "BODY_S", 0.05)
 
     async def body() -> AsyncIterator[bytes]:
         yield b"{"

@@ -54,7 +54,7 @@ async def test_a_reference_is_served_with_its_type_and_not_twice(http: aiohttp.C
         assert (again.status, await again.read()) == (304, b"")
 
 
-TYPED = [path for path in PATHS if isinstance(path.body, type)]
+TYPED = [path for path in PATHS if path.method == "get" and isinstance(path.body, type)]
 
 
 @pytest.mark.parametrize("path", TYPED, ids=lambda each: each.path)

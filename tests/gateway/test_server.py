@@ -218,7 +218,7 @@ async def test_a_source_tells_all_of_itself_also_what_is_zero_or_not_known(
     del source["heard_at"]
     assert source == {
         "node": "n", "collector": "c", "group": "code", "state": "down", "since": 5, "as_of": None, "reason": "",
-        "detail": "", "published": 0, "rejected": 0, "silent": False,
+        "detail": "", "published": 0, "rejected": 0, "silent": False, "silenced_until": None, "silence_reason": None,
     }  # fmt: skip
 
 

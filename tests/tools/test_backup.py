@@ -61,6 +61,7 @@ async def fill(bus: Bus, url: str, cursor: str = "1") -> FederationSummary:
 async def test_what_is_restored_is_what_was_backed_up(bus: Bus, server_url: str, tmp_path: Path, client: Redis) -> None:
     await fill(bus, server_url)
     await bus.client.hset(streams.FEDERATION_PINS, "node", "pin")
+    await bus.client.hset(streams.SILENCES, "node/peers", "silence")
     await bus.client.xadd(streams.parked_key("3"), {"v": "9", b"\xff": b"\xfe"})
     await bus.client.xtrim(streams.feed_key("2"), maxlen=0, approximate=False)
     before = contents(client)
@@ -266,6 +267,7 @@ async def test_a_reset_leaves_what_is_not_ours_and_the_keys_of_node_ids(
     others = {b"peer:ark:1": "a", b"ark:mine": "b", b"ark:{x}:state": "c", b"{ark:mine}:meta": "d"}
     client.mset(others)
     client.hset(streams.FEDERATION_PINS, "node", "pin")
+    client.hset(streams.SILENCES, "node/peers", "silence")
     with pytest.raises(SystemExit):
         await run("reset")
     capsys.readouterr()

@@ -158,9 +158,10 @@ async def test_clients_are_counted_by_path(bus: Bus, server_url: str, tmp_path: 
         http.ws_connect(gateway.ws_url),
         http.ws_connect(gateway.memory_url),
     ):
-        await eventually(lambda: len(gateway.federation.fanout) == 2 and len(gateway.memory.fanout) == 1)
+        await eventually(lambda: gateway.gate.clients == 3)
         overview = await seen(server_url, tmp_path, int(gateway.url.rpartition(":")[2]))
-    assert (overview.gateway.problem, overview.gateway.clients) == ("", {"federation": 2, "memory": 1})
+    assert overview.gateway.problem == ""
+    assert overview.gateway.clients == {"/ws": 0, "/ws/federation": 2, "/ws/memory": 1, "/sse": 0}
 
 
 async def test_a_port_of_another_program_is_no_gateway(tmp_path: Path) -> None:
