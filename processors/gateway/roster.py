@@ -25,6 +25,8 @@ class Roster:
         self.rows: dict[str, PeerRow] = {}
         # Epoch of the partition; None while it has none.
         self.epoch: str | None = None
+        # Names rows that stayed when their partition was wiped: nothing follows them. None while there are none.
+        self._left: str | None = None
         # Newest change that is contained in the rows.
         self.held: EntryId = ZERO
         # Where the changes are read on. Beyond `held` after an entry of another epoch was passed over.
@@ -38,6 +40,11 @@ class Roster:
         # What the partition's meta said at the last check: the next check must find it held.
         self._expected: EntryId = ZERO
 
+    @property
+    def lineage(self) -> str | None:
+        """Of which epoch the rows are, and whether they are only left of it; None while there never was one."""
+        return self.epoch if self.epoch is not None else self._left
+
     def load(self, epoch: str | None, changes_id: EntryId, rows: Mapping[str, PeerRow]) -> None:
         """Take the whole hash, read after the meta that named `epoch` and `changes_id`.
 
@@ -47,6 +54,7 @@ class Roster:
         self._log_loaded(epoch, changes_id, rows)
         if epoch is not None:
             self.rows = dict(rows)
+            self._left = f"{epoch} left"
         self.epoch = epoch
         self.held = changes_id
         # The hash was read after the entry that made us read it, so it is not needed any more, whatever its epoch.

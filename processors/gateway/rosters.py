@@ -49,7 +49,7 @@ class RosterChannel(Channel):
         """Where it stands at `now`."""
         world, group = self._mesh.shown, self._mesh.group("peers", now)
         held = tuple(roster.held for roster in world.rosters.values())
-        epochs = {partition: roster.epoch for partition, roster in world.rosters.items()}
+        epochs = {partition: roster.lineage for partition, roster in world.rosters.items()}
         made_of = (world, held, epochs, group)
         if made_of != self._made_of:
             self._made_of = made_of

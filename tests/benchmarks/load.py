@@ -1,7 +1,7 @@
 """From a write to ARK's Redis to the frame at a client of `/ws`, through all processes, under load.
 
 A thousand events a second, half of them HSETs spread over a thousand peers and half LPUSHes, in pipelines of ten; a
-thousand clients of `federation`, `peers` and `sync` at the default rate, and ten that ask for every change: these are
+thousand clients at the default rate, and ten of `federation`, `peers` and `sync` that ask for every change: these are
 the probes. The moment of a write is that before its pipeline is sent. Everything shares the two cores, the clients and
 the writer too. How much of it was over when a sync stood on its feed on the bus, before the gateway, is told beside it.
 """
@@ -161,9 +161,14 @@ async def _measure(stack: Stack, url: str, receiver: Receiver) -> str:
     )
 
 
-def measure() -> str:
-    """The table."""
+def _turn(channels: tuple[str, ...]) -> str:
     with tempfile.TemporaryDirectory() as directory, running_stack(Path(directory)) as (stack, source):
         stack.federation(lambda s: s["source"] == "live")
-        with receiving(stack.port, _CLIENTS, "/ws", subscribe(*_CHANNELS)) as receiver:
-            return uvloop.run(_measure(stack, source.url, receiver))
+        with receiving(stack.port, _CLIENTS, "/ws", subscribe(*channels)) as receiver:
+            found = uvloop.run(_measure(stack, source.url, receiver))
+    return f"{_CLIENTS:,} clients of {', '.join(f'`{channel}`' for channel in channels)}:\n\n{found}"
+
+
+def measure() -> str:
+    """The tables: of clients that follow the summary, and of clients that follow each peer and each sync too."""
+    return "\n\n".join(map(_turn, (_CHANNELS[:1], _CHANNELS)))

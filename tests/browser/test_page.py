@@ -1,7 +1,6 @@
 """The page in Chromium, served by the real gateway from a real bus."""
 
 import re
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,22 +10,13 @@ from redis.asyncio import Redis
 
 from processors.runtime.bus import Bus
 from schemas import codec, streams
+from tests.browser.chromium import ARGUMENTS, CHROMIUM, MARKS
 from tests.gateway.support import Gateway, World, eventually, log, row, running_gateway, source, sync
 
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
+pytestmark = MARKS
 
 # Two cores that also run the rest: what is to happen at once may take a while.
 expect.set_options(timeout=15_000)
-
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture
@@ -130,8 +120,7 @@ async def test_the_table_is_sorted_by_keyboard(page: Page, world: World) -> None
 async def test_a_lost_connection_dims_the_page_and_says_since_when(page: Page, gateway: Gateway, world: World) -> None:
     await simulate(world)
     await expect(page.locator("#federation-word")).to_have_text("SIMULATED")
-    for client in list(gateway.federation.fanout._clients):
-        client.transport.abort()
+    gateway.cut("/ws/federation")
     await expect(page.locator("#federation-word")).to_have_text("DISCONNECTED")
     await expect(page.locator("#federation-detail")).to_have_text(re.compile(r"^since "))
     await expect(page.locator("#federation .grid")).to_have_css("opacity", "0.5")
@@ -140,8 +129,7 @@ async def test_a_lost_connection_dims_the_page_and_says_since_when(page: Page, g
 async def test_a_page_whose_gateway_is_back_heals_by_itself(page: Page, gateway: Gateway, world: World) -> None:
     await simulate(world)
     await expect(page.locator("#federation-word")).to_have_text("SIMULATED")
-    for client in list(gateway.federation.fanout._clients):
-        client.transport.abort()
+    gateway.cut("/ws/federation")
     await expect(page.locator("#federation-word")).to_have_text("DISCONNECTED")
     await expect(page.locator("#federation-word")).to_have_text("SIMULATED")
     await expect(page.locator("#federation .grid")).to_have_css("opacity", "1")
@@ -246,8 +234,7 @@ async def test_a_lost_connection_dims_its_own_half_only(page: Page, gateway: Gat
     await simulate(world)
     await remember(world)
     await expect(page.locator("#memory-word")).to_have_text("LIVE")
-    for client in list(gateway.memory.fanout._clients):
-        client.transport.abort()
+    gateway.cut("/ws/memory")
     await expect(page.locator("#memory-word")).to_have_text("DISCONNECTED")
     await expect(page.locator("#memory .grid")).to_have_css("opacity", "0.5")
     await expect(page.locator("#federation .grid")).to_have_css("opacity", "1")

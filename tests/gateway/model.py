@@ -48,7 +48,7 @@ class Held:
         elif kind == "skipped":
             self.skipped += frame["count"]
             if isinstance(self.data, list):
-                self.data.append(frame["count"])
+                self.data = [*self.data, frame["count"]]
         else:
             self.frames += 1
             self._take_data(kind, frame["data"], is_last="more" not in frame)
@@ -59,13 +59,11 @@ class Held:
         if kind == "snapshot":
             self.data = data if self._is_whole else self.data | data
             self._is_whole = is_last
-            if isinstance(data, list):
-                self.data = list(data)
         elif kind == "delta":
             self.data = apply_patch(self.data, data)
         else:
             assert kind == "event", kind
-            self.data += data
+            self.data = [*(self.data or ()), *data]
 
 
 class NaiveClient:

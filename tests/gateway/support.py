@@ -194,6 +194,11 @@ class Gateway:
     def gate(self) -> Gate:
         return self.services.gate
 
+    def cut(self, path: str) -> None:
+        """Cut the connections of a path's clients off."""
+        for client in list(self.sockets._clients[path]):
+            client.transport.abort()
+
     @property
     def mesh(self) -> Mesh:
         return self.state.mesh
@@ -271,8 +276,8 @@ async def frame_where(
                 return frame
 
 
-async def never_reading(url: str) -> socket.socket:
-    """A client with a tiny receive buffer that shakes hands and never reads again."""
+async def never_reading(url: str, path: str = "/ws/federation", *said: Mapping[str, Any]) -> socket.socket:
+    """A client with a tiny receive buffer that shakes hands, says something, and never reads again."""
     host, port = url.removeprefix("http://").split(":")
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -281,8 +286,12 @@ async def never_reading(url: str) -> socket.socket:
     await loop.sock_connect(raw, (host, int(port)))
     await loop.sock_sendall(
         raw,
-        b"GET /ws/federation HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode(),
     )
     assert (await loop.sock_recv(raw, 12)) == b"HTTP/1.1 101"
+    for each in said:
+        body = codec.encode(each)
+        # Masked with nothing but zeros.
+        await loop.sock_sendall(raw, bytes((0x81, 0x80 | len(body))) + bytes(4) + body)
     return raw

@@ -1,16 +1,13 @@
 """Protocol v1 over a real socket, from the bus to the frame."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
-import aiohttp
-import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from processors.runtime.bus import Bus
 from tests.gateway.support import Gateway, World, eventually, row, running_gateway, sync
+from tests.gateway.talk import Talk, talking
 
 
 @pytest.fixture
@@ -34,28 +31,10 @@ async def world(bus: Bus, redis_client: Redis, gateway: Gateway) -> World:
     return world
 
 
-class Talk:
-    """One client that keeps what it was sent."""
-
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        self.ws = ws
-
-    async def say(self, op: str, **fields: Any) -> None:
-        await self.ws.send_str(msgspec.json.encode({"op": op, **fields}).decode())
-
-    async def hear(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """The next frame of a kind that has these fields; others are passed over."""
-        async with asyncio.timeout(8):
-            while True:
-                frame: dict[str, Any] = await self.ws.receive_json()
-                if frame["type"] == kind and fields.items() <= frame.items():
-                    return frame
-
-
 @pytest.fixture
 async def talk(gateway: Gateway, world: World) -> AsyncIterator[Talk]:
-    async with aiohttp.ClientSession() as http, http.ws_connect(gateway.v1_url) as ws:
-        yield Talk(ws)
+    async with talking(gateway.v1_url) as talk:
+        yield talk
 
 
 async def test_a_client_is_greeted_and_gets_snapshots_of_what_it_subscribes(talk: Talk) -> None:
@@ -101,8 +80,7 @@ async def test_a_client_goes_on_where_it_was(talk: Talk, gateway: Gateway, world
     await world.summary(network_health=70.0)
     await world.roster({"b": None})
     await world.sync(sync("a", bytes=2))
-    async with aiohttp.ClientSession() as http, http.ws_connect(gateway.v1_url) as ws:
-        again = Talk(ws)
+    async with talking(gateway.v1_url) as again:
         await again.say("subscribe", channels=["federation", "peers", "sync"], since=since)
         assert (await again.hear("delta", channel="federation"))["data"]["network_health"] == 70.0
         assert (await again.hear("delta", channel="peers"))["data"] == {"b": None}

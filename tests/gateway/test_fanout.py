@@ -1,36 +1,37 @@
+"""Slow clients over real sockets: only they notice."""
+
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 
-from processors.gateway.fanout import text_frame
+from processors.gateway.backlog import Kept
 from processors.runtime.bus import Bus
+from schemas import codec
 from schemas.positions import EntryId
 from tests.gateway.support import (
     Gateway,
     eventually,
     frame_where,
+    hold,
     never_reading,
     row,
     running_gateway,
     source,
     summary,
+    sync,
 )
+from tests.gateway.talk import talking
 
 
-@pytest.mark.parametrize(
-    ("size", "header"),
-    [
-        (0, "8100"),
-        (125, "817d"),
-        (126, "817e007e"),
-        (65_535, "817effff"),
-        (65_536, "817f0000000000010000"),
-    ],
-)
-def test_a_frame_is_final_unmasked_text_with_its_length(size: int, header: str) -> None:
-    assert text_frame(b"x" * size) == bytes.fromhex(header) + b"x" * size
+@contextlib.asynccontextmanager
+async def stuck(gateway: Gateway, path: str = "/ws/federation", *said: dict[str, Any]) -> AsyncIterator[None]:
+    """While a client follows something and never reads."""
+    with contextlib.closing(await never_reading(gateway.url, path, *said)):
+        await eventually(lambda: gateway.hub._places)
+        yield
 
 
 def fill(gateway: Gateway, now: int, peers: int = 400) -> None:
@@ -39,75 +40,107 @@ def fill(gateway: Gateway, now: int, peers: int = 400) -> None:
         gateway.state.sources.hear(now, source(group))
     rows = {f"p{number}": row(f"p{number}", hostname="h" * 200) for number in range(peers)}
     gateway.mesh.live.load("0", "e", EntryId(0, 1), rows)
-    gateway.mesh.hold(summary(network_health=0.0))
-    gateway.federation.note_change()
+    tell(gateway, 0)
 
 
-def tell(gateway: Gateway, value: float) -> None:
-    gateway.mesh.hold(summary(network_health=value))
-    gateway.federation.note_change()
+def tell(gateway: Gateway, n: int) -> None:
+    """A new summary, and a long sync with so many bytes."""
+    hold(gateway.mesh, summary(network_health=float(n), n=n))
+    gateway.state.syncs.add("e", Kept(EntryId(1, n + 1), codec.encode(sync("s" * 20_000, bytes=n))))
+    gateway.hub.note_change("federation")
+    gateway.hub.note_change("sync")
 
 
-async def tell_until(gateway: Gateway, condition: Any) -> None:
-    """Go on telling changes until `condition` holds."""
-    for step in range(2_000):
+async def tell_until(gateway: Gateway, condition: Any) -> int:
+    """Go on telling changes until `condition` holds. Returns the last."""
+    for n in range(1, 2_000):
         if condition():
-            return
-        tell(gateway, step % 100)
+            return n - 1
+        tell(gateway, n)
         await asyncio.sleep(0.01)
     raise AssertionError("it did not happen")
 
 
-async def test_a_client_that_never_reads_is_conflated_and_then_closed(bus: Bus) -> None:
-    async with running_gateway(bus, tail=False, drain_s=1.0) as gateway:
+def is_behind(gateway: Gateway) -> bool:
+    return any(client.mark is not None for client in gateway.hub._places)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/ws/federation", ()),
+        ("/ws", ({"op": "subscribe", "channels": ["sync", "federation"], "rate": 0},)),
+    ],
+)
+async def test_a_client_that_never_reads_is_closed_and_forgotten(bus: Bus, path: str, said: Any) -> None:
+    async with running_gateway(bus, tail=False, drain_s=0.5) as gateway:
         fill(gateway, bus.clock.now_ms())
-        raw = await never_reading(gateway.url)
-        fanout = gateway.federation.fanout
-        await eventually(lambda: len(fanout) == 1)
-        await tell_until(gateway, lambda: fanout.conflated > 0)
-        await tell_until(gateway, lambda: fanout.closed_slow == 1)
-        await eventually(lambda: len(fanout) == 0)
-        raw.close()
+        async with stuck(gateway, path, *said):
+            await tell_until(gateway, lambda: is_behind(gateway))
+            await tell_until(gateway, lambda: not gateway.hub._places)
+            await eventually(lambda: not gateway.gate.clients)
 
 
-async def test_a_client_that_never_reads_does_not_delay_its_neighbour(bus: Bus) -> None:
-    async with running_gateway(bus, tail=False, drain_s=5.0) as gateway, aiohttp.ClientSession() as session:
+async def test_a_client_that_never_reads_does_not_delay_its_neighbours(bus: Bus) -> None:
+    said = {"op": "subscribe", "channels": ["sync", "federation"], "rate": 0}
+    async with (
+        running_gateway(bus, tail=False) as gateway,
+        stuck(gateway, "/ws", said),
+        talking(gateway.v1_url, "federation", "sync", rate=0) as talk,
+    ):
         fill(gateway, bus.clock.now_ms())
-        raw = await never_reading(gateway.url)
-        async with session.ws_connect(gateway.ws_url, max_msg_size=0) as ws:
-            for value in range(1, 25):
-                tell(gateway, value)
-                await frame_where(ws, lambda frame, value=value: frame["network_health"] == value, within_s=2)  # type: ignore[misc]
-        assert gateway.federation.fanout.conflated > 0
-        raw.close()
+        await talk.hear("snapshot", channel="sync")
+        last = await tell_until(gateway, lambda: is_behind(gateway))
+        await talk.until(lambda client: client["sync"].data[-1]["bytes"] == last)
+        assert [record["bytes"] for record in talk.client["sync"].data][-last:] == list(range(1, last + 1))
+        assert talk.client["federation"].data["network_health"] == last
+        assert talk.client["federation"].skipped == 0
 
 
-async def test_a_client_that_reads_again_gets_the_newest_state_and_not_those_between(bus: Bus) -> None:
-    async with running_gateway(bus, tail=False, drain_s=20) as gateway:
+async def test_a_page_that_never_reads_does_not_delay_its_neighbour(bus: Bus) -> None:
+    async with (
+        running_gateway(bus, tail=False) as gateway,
+        stuck(gateway),
+        talking(gateway.ws_url) as talk,
+    ):
         fill(gateway, bus.clock.now_ms())
-        raw = await never_reading(gateway.url)
-        fanout = gateway.federation.fanout
-        await tell_until(gateway, lambda: fanout.conflated >= 5)
-        tell(gateway, 77.5)
-        reader, writer = await asyncio.open_connection(sock=raw)
-        seen = bytearray()
-        async with asyncio.timeout(8):
-            while b'"network_health":77.5' not in seen:
-                seen += await reader.read(1 << 16)
-        assert fanout.closed_slow == 0
-        writer.close()
-        await writer.wait_closed()
+        last = await tell_until(gateway, lambda: is_behind(gateway))
+        await frame_where(talk.ws, lambda frame: frame["network_health"] == last)
 
 
-async def test_a_thousand_ticks_hold_no_more_than_one_write_for_a_slow_client(bus: Bus) -> None:
-    async with running_gateway(bus, tail=False, drain_s=20) as gateway:
+async def test_a_slow_client_holds_no_more_than_one_write_of_the_gateways_memory(bus: Bus) -> None:
+    async with running_gateway(bus, tail=False) as gateway:
         fill(gateway, bus.clock.now_ms())
-        raw = await never_reading(gateway.url)
-        fanout = gateway.federation.fanout
-        await tell_until(gateway, lambda: fanout.conflated > 0)
-        [client] = fanout._clients
-        held = client.transport.get_write_buffer_size()
-        for _ in range(1_000):
-            fanout.send(b"x" * 1000)
-        assert client.transport.get_write_buffer_size() <= held + 2
-        raw.close()
+        async with stuck(gateway):
+            last = await tell_until(gateway, lambda: is_behind(gateway))
+            [client] = gateway.hub._places
+            held = client.transport.get_write_buffer_size()
+            for n in range(last + 1, last + 200):
+                tell(gateway, n)
+                await asyncio.sleep(0)
+            assert client.transport.get_write_buffer_size() <= held
+
+
+async def test_a_large_roster_is_sent_piece_by_piece_while_it_changes(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for it: the loop is never held for long, and only a piece or two of it is in memory."""
+    async with running_gateway(bus, tail=False) as gateway:
+        rows = {f"p{number}": row(f"p{number}", hostname=f"host-{number}") for number in range(50_000)}
+        world = gateway.mesh.live
+        world.load("0", "e", EntryId(0, 1), rows)
+        async with talking(gateway.v1_url, "peers") as talk:
+            n = 1
+            while len(talk.client["peers"].data or ()) < 50_000 or talk.client["peers"].pos is None:
+                await talk.next()
+                n += 1
+                change = {f"p{n * 7}": row(f"p{n * 7}", data_shared=n), f"new-{n}": row(f"new-{n}"), f"p{n}": None}
+                assert world.apply("0", EntryId(n, n), "e", world.rosters["0"].held, change)
+                gateway.hub.note_change("peers", change)
+                assert max((c.transport.get_write_buffer_size() for c in gateway.hub._places), default=0) < 1 << 20
+            await talk.until(lambda client: set(client["peers"].data) == {each.id for each in world.rows()})
+            await talk.until(lambda client: client["peers"].data[f"new-{n}"])
+            assert talk.client["peers"].data[f"p{n * 7}"]["data_shared"] == n
+        assert talk.client["peers"].resets == []
+    slow = [record.getMessage() for record in caplog.records if "took" in record.getMessage()]
+    assert not [each for each in slow if "processors" in each], slow

@@ -1,3 +1,5 @@
+import pytest
+
 from processors.gateway.pace import QUIET_MS, Pacer
 
 
@@ -79,3 +81,12 @@ def test_a_change_that_is_not_quiet_does_not_wait_for_one_that_was_put_off() -> 
 
 def test_nothing_is_put_off_for_who_wants_every_change() -> None:
     assert not Pacer(0.0, 1_000).put_off(1_001)
+
+
+@pytest.mark.parametrize("rate", [5e-324, 1e-306, 1e-9])
+def test_the_smallest_rate_is_a_tick_a_day(rate: float) -> None:
+    pacer = Pacer(rate, 0)
+    pacer.note_change(0)
+    pacer.take(5)
+    pacer.note_change(6)
+    assert pacer.next_deadline() == 86_400_005

@@ -23,7 +23,7 @@ from tests.servers import Server
 async def following(bus: Bus, told: Callable[[State, str], None] = lambda *_: None) -> AsyncIterator[State]:
     state = State(16)
 
-    def changed(name: str, _peers: Collection[str] | None = None) -> None:
+    def changed(name: str, peers: Collection[str] | None = None) -> None:
         told(state, name)
 
     task = asyncio.create_task(Tail(bus, state, changed).run())
@@ -241,7 +241,7 @@ async def test_cut_connections_show_stale_and_heal(bus: Bus, world: World) -> No
 
 
 async def test_a_server_that_dies_shows_stale_and_is_followed_when_it_is_back(tmp_path: Path) -> None:
-    server = await asyncio.to_thread(_started, tmp_path)
+    server = await asyncio.to_thread(started, tmp_path)
     bus = Bus(server.url)
     try:
         await bus.open(16)
@@ -260,7 +260,7 @@ async def test_a_server_that_dies_shows_stale_and_is_followed_when_it_is_back(tm
         await asyncio.to_thread(server.stop)
 
 
-def _started(directory: Path) -> Server:
+def started(directory: Path) -> Server:
     server = Server(str(get_binary_path()), directory, "--appendfsync", "always")
     server.start()
     return server
