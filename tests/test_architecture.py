@@ -54,6 +54,7 @@ SHELLS = {
     "processors.gateway.sse",
     "processors.gateway.past",
     "processors.gateway.player",
+    "processors.gateway.progress",
     "processors.gateway.recovery",
     "processors.gateway.hub",
     "processors.gateway.intake",

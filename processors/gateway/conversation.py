@@ -10,7 +10,6 @@ from processors.gateway.channel import Want
 from processors.gateway.encodings import MSGPACK, Encoding
 from processors.gateway.fanout import Client
 from processors.gateway.gate import Gate, Visitor
-from processors.gateway.history import History
 from processors.gateway.hub import Hub
 from processors.gateway.past import Past, Players
 from processors.gateway.recovery import Recovery
@@ -37,9 +36,9 @@ FIRST_S: Final = 10.0
 class Services:
     """What all conversations have in common."""
 
-    def __init__(self, hub: Hub, history: History, players: Players, gate: Gate, name: str) -> None:
+    def __init__(self, hub: Hub, recovery: Recovery, players: Players, gate: Gate, name: str) -> None:
         self.hub = hub
-        self.recovery = Recovery(hub, history, players.bus.clock)
+        self.recovery = recovery
         self.players = players
         self.gate = gate
         self.clock = players.bus.clock

@@ -8,13 +8,13 @@ to all waits for a socket.
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from processors.gateway.session import Meter
 from processors.runtime.logging import get_logger
 from schemas.frames import CLOSE_CODES, CloseCode
 
-__all__ = ["DRAIN_S", "Client", "Fanout", "Place"]
+__all__ = ["DRAIN_S", "Client", "Fanout", "Guard", "Place"]
 
 DRAIN_S: Final = 20.0
 """How long a client may take to read what was sent to it before it is closed."""
@@ -23,6 +23,10 @@ DRAIN_S: Final = 20.0
 _SOCKET_BUFFER: Final = 256 << 10
 
 _logger = get_logger("gateway")
+
+
+Guard: TypeAlias = "Callable[[asyncio.Task[None]], None]"
+"""Has the process end when a task ends with what nobody expected: nobody else would hear of it."""
 
 
 class Place(Protocol):
@@ -86,8 +90,9 @@ class Client:
 class Fanout:
     """The clients of one place."""
 
-    def __init__(self, place: Place, *, drain_s: float = DRAIN_S) -> None:
+    def __init__(self, place: Place, guard: Guard, *, drain_s: float = DRAIN_S) -> None:
         self._place = place
+        self._guard = guard
         self._drain_s = drain_s
         self._clients: set[Client] = set()
 
@@ -126,6 +131,7 @@ class Fanout:
         assert client.catching_up is None, "one after the other"
         client.mark = mark
         client.catching_up = asyncio.create_task(self._lead(client))
+        self._guard(client.catching_up)
 
     async def _lead(self, client: Client) -> None:
         """Write as fast as the client reads until it has everything; close it if that takes too long."""

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from processors.gateway.channel import Channel, Cursor, Want
 from processors.gateway.encodings import Encoding
-from processors.gateway.fanout import DRAIN_S, Fanout
+from processors.gateway.fanout import DRAIN_S, Fanout, Guard
 from processors.gateway.pace import GATHER_MS, Pacer
 from processors.gateway.scribe import Scribe
 from processors.runtime.clock import Clock
@@ -49,6 +49,7 @@ class Group:
         encoding: Encoding,
         clock: Clock,
         *,
+        guard: Guard,
         drain_s: float = DRAIN_S,
     ) -> None:
         self.wants = {want.channel: want for want in wants}
@@ -61,9 +62,10 @@ class Group:
         # Where everybody stands who got everything, and how many frames were sent of each channel.
         self._cursors = {name: channel.cursor(clock.now_ms()) for name, channel in self._channels.items()}
         self._sent = dict.fromkeys(self.wants, 0)
-        self.fanout = Fanout(self, drain_s=drain_s)
+        self.fanout = Fanout(self, guard, drain_s=drain_s)
         # Ticks and staleness, as long as somebody is there.
         self.task: asyncio.Task[None] = asyncio.create_task(self.run())
+        guard(self.task)
 
     def note_change(self, channel: str) -> None:
         """A channel has changed."""

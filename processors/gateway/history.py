@@ -10,21 +10,18 @@ from typing import Final, NamedTuple, TypeAlias, cast
 import msgspec
 
 from processors.gateway.backlog import Backlog, Kept
+from processors.gateway.progress import READY_S
 from processors.gateway.roster import Roster
 from processors.gateway.roster_log import Changed
 from processors.gateway.state import State
 from processors.runtime.bus import Bus, Entry
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
-from processors.runtime.tasks import is_set_within
 from schemas import codec, streams
 from schemas.errors import BadPosition, SchemaError
 from schemas.positions import EntryId, Position, RosterPosition, entry_id, entry_text
 
-__all__ = ["READY_S", "History"]
-
-READY_S: Final = 5.0
-"""How long those who come back wait for a gateway that has not read the bus yet, or for what they missed."""
+__all__ = ["History"]
 
 # Entries of 50 KB and more come too: a page is held and decoded in one go.
 _PAGE: Final = 100
@@ -42,7 +39,7 @@ class _Kind(NamedTuple):
 class History:
     """What the streams hold before what is kept."""
 
-    def __init__(self, bus: Bus, state: State, ready: asyncio.Event) -> None:
+    def __init__(self, bus: Bus, state: State) -> None:
         self._bus = bus
         self._mesh = state.mesh
         self._backlogs = {
@@ -51,17 +48,8 @@ class History:
             "federation": _Kind(state.mesh.stream, state.mesh.backlog, codec.decode_federation),
             "memory": _Kind(state.memory.stream, state.memory.backlog, codec.decode_memory),
         }
-        # Set once the bus was read for the first time.
-        self._ready = ready
         # One reader of a channel at a time: the others find what it read.
         self._locks = {channel: asyncio.Lock() for channel in ("peers", *self._backlogs)}
-
-    async def until_ready(self) -> None:
-        """Return once the bus was read for the first time, or could not be read for `READY_S`. Cancellation: safe.
-
-        A gateway that has just been started would tell everybody who comes back to begin anew.
-        """
-        await is_set_within(self._ready, READY_S)
 
     async def reach(self, channel: str, position: Position | RosterPosition) -> None:
         """Have what follows `position` in a channel kept, if the bus still has it and tells it within `READY_S`.

@@ -1,13 +1,13 @@
 """All clients, in groups by what they want, and all channels."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, TypeAlias
 
 from processors.gateway.channel import Channel, Want
 from processors.gateway.documents import PeerChannel, SourcesChannel, SummaryChannel
 from processors.gateway.encodings import Encoding
-from processors.gateway.fanout import DRAIN_S, Client
+from processors.gateway.fanout import DRAIN_S, Client, Guard
 from processors.gateway.group import Group, Mark, Marks
 from processors.gateway.legacy import LegacyChannel
 from processors.gateway.legacy_memory import MemoryFrames
@@ -43,9 +43,7 @@ _Key: TypeAlias = tuple[tuple[Want, ...], int]
 class Hub:
     """Everybody who follows something."""
 
-    def __init__(
-        self, state: State, clock: Clock, guard: Callable[[asyncio.Task[None]], None], *, drain_s: float = DRAIN_S
-    ) -> None:
+    def __init__(self, state: State, clock: Clock, guard: Guard, *, drain_s: float = DRAIN_S) -> None:
         self._state = state
         self._clock = clock
         self._drain_s = drain_s
@@ -67,7 +65,6 @@ class Hub:
         self._groups: dict[_Key, Group] = {}
         # The groups of each channel that has any.
         self._followers: dict[str, set[Group]] = {}
-        # Has the process end when a group ends with what nobody expected.
         self._guard = guard
         # Where each client is that follows something.
         self._places: dict[Client, Group] = {}
@@ -126,6 +123,7 @@ class Hub:
         client.refresh.update(names)
         if client.refreshing is None:
             client.refreshing = asyncio.create_task(self._refresh(client))
+            self._guard(client.refreshing)
 
     async def _refresh(self, client: Client) -> None:
         now = asyncio.get_running_loop().time
@@ -157,8 +155,9 @@ class Hub:
                 found = self.channel(want.channel)
                 assert found is not None, "its name was checked"
                 self._channels[want.channel] = found
-            group = Group(wants, self._channels, self._scribe, encoding, self._clock, drain_s=self._drain_s)
-            self._guard(group.task)
+            group = Group(
+                wants, self._channels, self._scribe, encoding, self._clock, self._guard, drain_s=self._drain_s
+            )
             self._groups[key] = group
             for want in wants:
                 self._followers.setdefault(want.channel, set()).add(group)

@@ -1,5 +1,7 @@
 """Where clients begin that come back with positions."""
 
+import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -8,22 +10,25 @@ from processors.gateway.channel import Channel, Cursor, Lost
 from processors.gateway.group import Mark
 from processors.gateway.history import History
 from processors.gateway.hub import Hub
+from processors.gateway.progress import Progress
 from processors.gateway.subscriptions import Refused
 from processors.runtime.clock import Clock
 from schemas.errors import BadPosition
-from schemas.positions import decode_position
+from schemas.positions import Position, RosterPosition, decode_position
 
 __all__ = ["Recovery"]
 
 _MAX_FOUND: Final = 256
+_AHEAD_S: Final = 0.5
 
 
 class Recovery:
     """Finds the cursors of positions. Those of one position share a cursor, so they share what leads on from it."""
 
-    def __init__(self, hub: Hub, history: History, clock: Clock) -> None:
+    def __init__(self, hub: Hub, history: History, progress: Progress, clock: Clock) -> None:
         self._hub = hub
         self._history = history
+        self._progress = progress
         self._clock = clock
         # By channel and text, the newest last. A cursor stays right: whether it can be gone on from is asked each time.
         self._found: OrderedDict[tuple[str, str], Cursor] = OrderedDict()
@@ -34,7 +39,7 @@ class Recovery:
         A position that cannot be gone on from begins with a reset. Cancellation: safe.
         """
         if since:
-            await self._history.until_ready()
+            await self._progress.until_ready()
         marks: dict[str, Mark] = {}
         refused: list[Refused] = []
         for name in names:
@@ -52,14 +57,23 @@ class Recovery:
         if known is not None:
             return Mark(known)
         position = decode_position(text)
-        channel.cursor(self._clock.now_ms())
-        found = channel.locate(position)
+        found = self._locate(channel, position)
         if found == Lost("gone"):
             await self._history.reach(channel.name, position)
-            found = channel.locate(position)
+            found = self._locate(channel, position)
+        # Another gateway may be some milliseconds ahead of this one.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AHEAD_S):
+                while found == Lost("ahead"):
+                    await self._progress.until_moved()
+                    found = self._locate(channel, position)
         if isinstance(found, Lost):
             return Mark(None, reset=found.reason)
         self._found[channel.name, text] = found
         if len(self._found) > _MAX_FOUND:
             self._found.popitem(last=False)
         return Mark(found)
+
+    def _locate(self, channel: Channel, position: Position | RosterPosition) -> Cursor | Lost:
+        channel.cursor(self._clock.now_ms())
+        return channel.locate(position)

@@ -89,7 +89,7 @@ class Server(HttpServer):
         app.router.add_get("/api/health", self._health)
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)
-        super().__init__(app, "ARK_HTTP_PORT", head_s=head_s)
+        super().__init__(app, "ARK_HTTP_PORT", head_s=head_s, end_with_client=True)
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         return _asset(request, ASSETS["index.html"])

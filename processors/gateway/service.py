@@ -11,6 +11,7 @@ from processors.gateway.gate import Gate
 from processors.gateway.history import History
 from processors.gateway.hub import Hub
 from processors.gateway.past import Players
+from processors.gateway.recovery import Recovery
 from processors.gateway.server import Server
 from processors.gateway.sockets import Sockets
 from processors.gateway.sse import ServerSent
@@ -42,7 +43,8 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event, *, share_port
     state = State(settings.ark_partitions)
     hub = Hub(state, bus.clock, bus.guard)
     tail = Tail(bus, state, hub.note_change)
-    services = Services(hub, History(bus, state, tail.ready), Players(bus, state), gate, uuid.uuid4().hex[:12])
+    recovery = Recovery(hub, History(bus, state), tail.progress, bus.clock)
+    services = Services(hub, recovery, Players(bus, state), gate, uuid.uuid4().hex[:12])
     sockets, sent = Sockets(services), ServerSent(services)
     server = Server(state, services, sockets, sent)
     port = await server.start(settings.ark_http_host, settings.ark_http_port, share_port=share_port)

@@ -13,6 +13,7 @@ import msgspec
 
 from processors.gateway.backlog import Backlog
 from processors.gateway.intake import Changed, Intake
+from processors.gateway.progress import Progress
 from processors.gateway.roster import Roster
 from processors.gateway.state import State
 from processors.runtime.bus import BLOCK_MS, Bus, Entry
@@ -53,8 +54,8 @@ class Tail:
         self._state = state
         self._changed = changed
         self._intake = Intake(state, changed)
-        # Set once everything was read for the first time.
-        self.ready = asyncio.Event()
+        # Told of what was read.
+        self.progress = Progress()
         # What is kept of each stream that FastStream follows, and how much of it is read at once.
         self._backlogs = {
             **{half.stream: (half.backlog, _SUMMARIES) for half in state.halves},
@@ -100,7 +101,7 @@ class Tail:
             self._state.bus_answers = True
             _logger.info("following the bus")
         self._all_changed()
-        self.ready.set()
+        self.progress.note_ready()
         async with AsyncExitStack() as subscriptions:
             for stream, top in self._tops.items():
                 subscription = await self._bus.subscribe(stream, entry_text(top), partial(self._handle, stream))
@@ -123,6 +124,7 @@ class Tail:
             wait_ms = min(max(check_at - self._bus.clock.now_ms(), 1), BLOCK_MS)
             for stream, entries in (await reader.read(positions, block_ms=wait_ms)).items():
                 self._intake.take(stream, entries, self._bus.clock.now_ms())
+                self.progress.note_moved()
             if self._bus.clock.now_ms() >= check_at or check_at - self._bus.clock.now_ms() > CHECK_MS:
                 await self._check()
                 check_at = self._bus.clock.now_ms() + CHECK_MS
@@ -187,6 +189,7 @@ class Tail:
         if entries:
             self._tops[stream] = entry_id(entries[-1][0])
         self._intake.take(stream, entries, self._bus.clock.now_ms())
+        self.progress.note_moved()
 
     def _all_changed(self) -> None:
         for name in (*STATES, *RECORDS):

@@ -44,15 +44,21 @@ _logger.addFilter(_BrokenRequests())
 
 
 class HttpServer:
-    """An application on one host and port. `setting` names the port in errors."""
+    """An application on one host and port. `setting` names the port in errors.
 
-    def __init__(self, app: web.Application, setting: str, *, head_s: float = HEAD_S) -> None:
+    `end_with_client`: a handler is cancelled when its client leaves.
+    """
+
+    def __init__(
+        self, app: web.Application, setting: str, *, head_s: float = HEAD_S, end_with_client: bool = False
+    ) -> None:
         self._setting = setting
         # aiohttp counts its keep-alive time from the connection's start and from each answer's end, until the next
         # head is complete: it is the deadline for a slow head too. Its default is an hour.
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            handler_cancellation=end_with_client,
             logger=_logger,
             keepalive_timeout=head_s,
             lingering_time=_LINGER_S,

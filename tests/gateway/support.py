@@ -20,6 +20,7 @@ from processors.gateway.history import History
 from processors.gateway.hub import Hub
 from processors.gateway.mesh import Mesh
 from processors.gateway.past import Players
+from processors.gateway.recovery import Recovery
 from processors.gateway.server import Server
 from processors.gateway.sockets import Sockets
 from processors.gateway.sse import ServerSent
@@ -231,8 +232,9 @@ async def running_gateway(
     hub = Hub(state, bus.clock, bus.guard, drain_s=drain_s)
     tailing = Tail(bus, state, hub.note_change)
     if not tail:
-        tailing.ready.set()
-    services = Services(hub, History(bus, state, tailing.ready), Players(bus, state), gate, "gateway-1")
+        tailing.progress.note_ready()
+    recovery = Recovery(hub, History(bus, state), tailing.progress, bus.clock)
+    services = Services(hub, recovery, Players(bus, state), gate, "gateway-1")
     sockets, sent = Sockets(services), ServerSent(services)
     server = Server(state, services, sockets, sent, head_s=head_s)
     port = await server.start("127.0.0.1", 0)

@@ -23,7 +23,7 @@ async def test_a_herd_at_a_frozen_bus_is_not_kept_waiting_one_after_the_other(mo
     monkeypatch.setattr(history, "READY_S", 0.05)
     state = State(1)
     state.syncs.add("e", Kept(EntryId(100, 5), b"{}"))
-    past = History(cast("Bus", SimpleNamespace(client=FrozenClient())), state, asyncio.Event())
+    past = History(cast("Bus", SimpleNamespace(client=FrozenClient())), state)
     # Each by itself would wait for ever.
     await asyncio.gather(*(past.reach("sync", Position("e", EntryId(1, 1))) for _ in range(50)))
     assert state.syncs.oldest == EntryId(100, 5)
