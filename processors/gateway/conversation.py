@@ -137,17 +137,19 @@ class Conversation:
         hub = self._services.hub
         held = {**hub.wants(self._client), **self._past.wants}
         wants, refused = wants_of(message, held, hub.channel)
-        if message.at is not None:
-            refused += await self._past.show(message, wants) if wants else []
-            await self._give_up(self._past.wants)
-        else:
+        if wants and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if message.at is None:
             refused += await self._follow(wants, message.since)
+        elif wants:
+            refused += await self._past.load(message, wants)
+            # The present of a channel must not be told after its past.
+            await self._give_up(self._past.wants)
+            await self._past.begin()
         for each in refused:
             each.to = message.id
             await self._say(error_of(each))
-        if self._deadline is not None and (hub.wants(self._client) or self._past.wants):
-            self._deadline.cancel()
-            self._deadline = None
 
     async def _follow(self, wants: Mapping[str, Want], since: Mapping[str, str]) -> list[Refused]:
         """Follow `wants` too, from positions. Which channels have none of ours."""
@@ -166,10 +168,10 @@ class Conversation:
         if len(left) < len(held):
             await self._services.hub.follow(self._client, left, self._encoding, {})
 
-    async def _go_live(self, wants: Mapping[str, Want], since: Mapping[str, str]) -> None:
+    async def _go_live(self) -> None:
         """The past has reached the present."""
         async with self._lock:
-            await self._follow(wants, since)
+            await self._follow(*await self._past.end())
 
     def _refresh(self, message: Refresh) -> None:
         held = {**self._services.hub.wants(self._client), **self._past.wants}

@@ -34,13 +34,13 @@ class DocumentChannel(Channel):
 
     def whole(self, at: Cursor, shape: Shape) -> Iterator[Part]:
         """One snapshot."""
-        data = None if at.value is None else chosen(at.value, shape.fields)
+        data = None if at.value is None else self._chosen(at.value, shape)
         yield Snapshot(channel=self.name, pos=at.pos, ts=at.ts, source=at.source, as_of=at.as_of, data=data)
 
     def changes(self, since: Cursor, until: Cursor, shape: Shape) -> Iterator[Part]:
         """One delta; of every change if that is wanted, as far as they are kept."""
         for each in (*self._between(since, until), until) if shape.every else (until,):
-            before, after = (chosen(cursor.value, shape.fields) for cursor in (since, each))
+            before, after = (self._chosen(cursor.value, shape) for cursor in (since, each))
             patch = merge_patch(before, after)
             if patch or (since.source, since.as_of, since.position) != (each.source, each.as_of, each.position):
                 yield Delta(
@@ -52,7 +52,10 @@ class DocumentChannel(Channel):
         """Whether only moments differ."""
         if since.value is None or until.value is None or since.source != until.source:
             return since.value is until.value
-        return _only_moments(merge_patch(chosen(since.value, shape.fields), chosen(until.value, shape.fields)))
+        return _only_moments(merge_patch(self._chosen(since.value, shape), self._chosen(until.value, shape)))
+
+    def _chosen(self, document: dict[str, Any], shape: Shape) -> dict[str, Any]:
+        return chosen(document, shape.fields)
 
     def _between(self, _since: Cursor, _until: Cursor) -> Iterator[Cursor]:
         return iter(())
@@ -154,15 +157,6 @@ class SourcesChannel(DocumentChannel):
             self._cursor = Cursor(now, value=self._document(now))
         return self._cursor
 
-    def whole(self, at: Cursor, shape: Shape) -> Iterator[Part]:
-        """One snapshot, of which each source has the fields that were chosen."""
-        yield Snapshot(channel=self.name, ts=at.ts, data=_each_chosen(at.value, shape))
-
-    def changes(self, since: Cursor, until: Cursor, shape: Shape) -> Iterator[Part]:
-        """One delta."""
-        if patch := merge_patch(_each_chosen(since.value, shape), _each_chosen(until.value, shape)):
-            yield Delta(channel=self.name, ts=until.ts, data=patch)
-
     def next_deadline(self, at: Cursor) -> int | None:
         """When a collector has been silent for too long, or its silence ends."""
         return min((deadline for deadline in self._sources.deadlines() if deadline > at.ts), default=None)
@@ -174,9 +168,9 @@ class SourcesChannel(DocumentChannel):
             found[f"{each.node}/{each.collector}"] = told
         return found
 
-
-def _each_chosen(document: dict[str, Any], shape: Shape) -> dict[str, Any]:
-    return {name: chosen(each, shape.fields) for name, each in document.items()}
+    def _chosen(self, document: dict[str, Any], shape: Shape) -> dict[str, Any]:
+        """Fields are those of each source."""
+        return {name: chosen(each, shape.fields) for name, each in document.items()}
 
 
 class PeerChannel(DocumentChannel):

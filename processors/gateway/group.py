@@ -23,6 +23,10 @@ _MAX_WRITE: Final = 256 << 10
 """About how many bytes are written at once; a tick that has more is led on piece by piece."""
 
 
+_MAX_FRAMES: Final = 8
+"""Most frames of one write to a client that is led on."""
+
+
 class Mark(NamedTuple):
     """Where one client stands in one channel."""
 
@@ -85,12 +89,15 @@ class Group:
     def lead(self, mark: Marks, until: Marks) -> Iterator[bytes]:
         """What leads a client from one mark to another, in pieces for one write each."""
         held: list[bytes] = []
+        size = 0
         for name, there in until.items():
             for frame in self._lead_channel(name, mark[name], there):
                 held.append(frame)
-                if sum(map(len, held)) >= _MAX_WRITE:
+                size += len(frame)
+                # Each was perhaps made for this: who writes them gives way between two writes.
+                if size >= _MAX_WRITE or len(held) == _MAX_FRAMES:
                     yield self.encoding.pack(held, [])
-                    held = []
+                    held, size = [], 0
         if held:
             yield self.encoding.pack(held, [there.cursor.pos for there in until.values() if there.cursor is not None])
 
@@ -164,9 +171,9 @@ class Group:
 
     def _note_staleness(self) -> None:
         """Time alone may have made something stale: that is a change too."""
-        for name, deadline in self._stale_at().items():
-            if deadline <= self._clock.now_ms():
-                self.note_change(name)
+        now = self._clock.now_ms()
+        if stale := [name for name, deadline in self._stale_at().items() if deadline <= now]:
+            self._tell(stale, at_once=True)
 
     def _stale_at(self) -> dict[str, int]:
         deadlines = {name: self._channels[name].next_deadline(cursor) for name, cursor in self._cursors.items()}

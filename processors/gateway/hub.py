@@ -156,7 +156,7 @@ class Hub:
                 assert found is not None, "its name was checked"
                 self._channels[want.channel] = found
             group = Group(
-                wants, self._channels, self._scribe, encoding, self._clock, self._guard, drain_s=self._drain_s
+                wants, self._channels, self._scribe, encoding, self._clock, guard=self._guard, drain_s=self._drain_s
             )
             self._groups[key] = group
             for want in wants:

@@ -49,7 +49,7 @@ class World:
 
     def changed_since(self, held: Sequence[EntryId]) -> set[str] | None:
         """The peers that changed after a change of each partition; None if that cannot be told."""
-        parts = [roster.log.since(entry) for entry, roster in zip(held, self.rosters.values(), strict=True)]
+        parts = [roster.changed_since(entry) for entry, roster in zip(held, self.rosters.values(), strict=True)]
         known = [part for part in parts if part is not None]
         return set().union(*known) if len(known) == len(parts) else None
 

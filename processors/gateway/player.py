@@ -26,6 +26,8 @@ from schemas.positions import EntryId, entry_id, entry_text
 __all__ = ["PastClock", "Player"]
 
 _PAGE: Final = 20
+_ROSTER_PAGE: Final = 100
+_NEAR_MS: Final = 1_000
 _LONGEST_S: Final = 5.0
 _LEAST_S: Final = 0.02
 _LAST: Final = 2**63 - 1
@@ -71,16 +73,13 @@ class _Tape:
         # Up to this moment nothing more comes, ms.
         self._ends_at = 0
 
-    async def look_ahead(self, bus: Bus, now: int, present: int) -> None:
-        """Read on if nothing is ahead of the moment `now`. Raises redis-py's errors."""
-        if not self.ahead and now >= self._ends_at:
+    async def take(self, bus: Bus, until: int, present: int) -> list[Entry]:
+        """What came by the moment `until`, a page at a time, until nothing is left. Raises redis-py's errors."""
+        if not self.ahead and until >= self._ends_at:
             page = cast("list[Entry]", await bus.client.xrange(self.stream, f"({entry_text(self.after)}", count=_PAGE))
             self.ahead.extend(page)
             # What is not there yet will have come after the present.
             self._ends_at = self._ends_at if page else present
-
-    def take(self, until: int) -> list[Entry]:
-        """What came by the moment `until`."""
         taken = []
         while self.ahead and entry_id(self.ahead[0][0]).ms <= until:
             taken.append(self.ahead.popleft())
@@ -116,17 +115,21 @@ class Player:
         return refused
 
     async def play(self) -> None:
-        """Play until the present is reached. Raises redis-py's errors. Cancellation: safe."""
+        """Play until the present is reached, or nearly and nothing is missing; at the speed 0 it never is.
+
+        Raises redis-py's errors. Cancellation: safe.
+        """
+        if not self._speed:
+            await asyncio.Event().wait()
         self._clock.start()
         while not self._is_broken():
             present, now = self._bus.clock.now_ms(), self._clock.now_ms()
             for tape in self._tapes:
-                await tape.look_ahead(self._bus, now, present)
-                if taken := tape.take(now):
+                while taken := await tape.take(self._bus, now, present):
                     self._intake.take(tape.stream, taken, now)
-            if now >= present:
+            coming = [entry_id(tape.ahead[0][0]).ms for tape in self._tapes if tape.ahead]
+            if now >= present or (not coming and now >= present - _NEAR_MS):
                 return
-            coming = (entry_id(tape.ahead[0][0]).ms for tape in self._tapes if tape.ahead)
             pause_s = (min(coming, default=present) - self._clock.now_ms()) / 1_000 / self._speed
             await asyncio.sleep(min(max(pause_s, _LEAST_S), _LONGEST_S))
 
@@ -187,7 +190,7 @@ class Player:
 
     async def _entries(self, stream: str) -> AsyncIterator[Entry]:
         after = "-"
-        while page := cast("list[Entry]", await self._bus.client.xrange(stream, after, count=_PAGE)):
+        while page := cast("list[Entry]", await self._bus.client.xrange(stream, after, count=_ROSTER_PAGE)):
             for entry in page:
                 yield entry
             after = f"({page[-1][0].decode()}"

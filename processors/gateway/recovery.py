@@ -23,14 +23,14 @@ _AHEAD_S: Final = 0.5
 
 
 class Recovery:
-    """Finds the cursors of positions. Those of one position share a cursor, so they share what leads on from it."""
+    """Finds the cursors of positions. Those who come back to one share its cursor, and so what leads on from it."""
 
     def __init__(self, hub: Hub, history: History, progress: Progress, clock: Clock) -> None:
         self._hub = hub
         self._history = history
         self._progress = progress
         self._clock = clock
-        # By channel and text, the newest last. A cursor stays right: whether it can be gone on from is asked each time.
+        # Cursors by channel and text, the newest last.
         self._found: OrderedDict[tuple[str, str], Cursor] = OrderedDict()
 
     async def begin(self, names: Iterable[str], since: Mapping[str, str]) -> tuple[dict[str, Mark], list[Refused]]:
@@ -53,9 +53,6 @@ class Recovery:
 
     async def _go_on(self, channel: Channel, text: str) -> Mark:
         """Raises BadPosition: if it is none."""
-        known = self._found.get((channel.name, text))
-        if known is not None:
-            return Mark(known)
         position = decode_position(text)
         found = self._locate(channel, position)
         if found == Lost("gone"):
@@ -69,7 +66,7 @@ class Recovery:
                     found = self._locate(channel, position)
         if isinstance(found, Lost):
             return Mark(None, reset=found.reason)
-        self._found[channel.name, text] = found
+        found = self._found.setdefault((channel.name, text), found)
         if len(self._found) > _MAX_FOUND:
             self._found.popitem(last=False)
         return Mark(found)

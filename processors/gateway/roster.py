@@ -64,9 +64,9 @@ class Roster:
         self._expected = ZERO
 
     def _log_loaded(self, epoch: str | None, changes_id: EntryId, rows: Mapping[str, PeerRow]) -> None:
-        if epoch != self.epoch or changes_id <= self.held:
+        if epoch != self.epoch or changes_id < self.held:
             self.log.restart(changes_id)
-        else:
+        elif changes_id > self.held:
             names = self.rows.keys() | rows.keys()
             self.log.add(changes_id, [peer for peer in names if self.rows.get(peer) != rows.get(peer)])
 
@@ -85,6 +85,10 @@ class Roster:
         self.log.add(entry, change)
         self.held = self.read_after = entry
         return True
+
+    def changed_since(self, entry: EntryId) -> set[str] | None:
+        """The peers that changed after `entry`; None if that cannot be told."""
+        return None if entry > self.held else self.log.since(entry)
 
     def pass_over(self, entry: EntryId) -> None:
         """An entry could not be applied: have the hash read again."""

@@ -108,7 +108,8 @@ class Sockets:
                 timeout=1.0,
                 heartbeat=_HEARTBEAT_S,
                 compress=False,
-                max_msg_size=MAX_MESSAGE,
+                autoping=False,  # or they would not be counted
+                max_msg_size=MAX_MESSAGE + 1,  # from there on aiohttp refuses it
                 writer_limit=0,
                 protocols=protocols,
             )
@@ -125,10 +126,12 @@ class Sockets:
             await talk.open()
             # An ERROR needs no answer: aiohttp has closed the connection with the right code (1002, 1007, 1009).
             async for message in ws:
-                if message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
-                    continue
                 if client.meter.count(_now_ms()):
                     await client.end(CLOSE_CODES["too_many"])
+                elif message.type is WSMsgType.PING:
+                    await ws.pong(message.data)
+                elif message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                    await asyncio.sleep(0)  # a flood of these must not keep the loop to itself
                 elif (message.type is WSMsgType.BINARY) != (ws.ws_protocol == MSGPACK_PROTOCOL):
                     await client.end(CLOSE_CODES["wrong_kind"])
                 else:

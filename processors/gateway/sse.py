@@ -1,7 +1,8 @@
 """`/sse`: the frames of protocol v1 as server-sent events.
 
 Delivery: as on `/ws`. The id of an event is the position in all channels of the request, so that a browser that comes
-back by itself goes on where it was.
+back by itself goes on where it was. What is told in several writes has its id at the end only: whoever leaves before
+that gets its records again.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from processors.gateway.channel import Want
 from processors.gateway.conversation import Services
 from processors.gateway.encodings import SERVER_SENT
 from processors.gateway.fanout import Client
-from processors.gateway.group import Mark
+from processors.gateway.group import Mark, Marks
 from processors.gateway.past import Past
 from processors.gateway.subscriptions import Refused, error_of, wants_of
 from processors.runtime.tasks import is_set_within
@@ -60,33 +61,30 @@ class ServerSent:
             raise web.HTTPBadRequest(reason=str(error)) from error
         if request.version < HttpVersion11:
             raise web.HTTPBadRequest(reason="HTTP must be 1.1: what comes bit by bit has no end before")
-        event_id = request.headers.get("Last-Event-ID")
         with services.gate.place(request):
             response = web.StreamResponse(headers=_HEADERS)
             await response.prepare(request)
-            if request.transport is None:  # it left at once
-                return response
-            gone = asyncio.Event()
-            client = Client(request.transport, request.writer.drain, lambda reason: _end(client, gone, reason))
-            past = Past(services.players, client, SERVER_SENT, partial(self._go_live, client))
-            self._clients.add(client)
-            unwatch = services.gate.watch(visitor, gone.set)
-            try:
-                await response.write(_RETRY)
-                if message.at is not None and not event_id:
-                    for each in await _shown(past, message, wants):
-                        await response.write(SERVER_SENT.frame(error_of(each)))
-                else:
-                    marks = await self._marks(sorted(wants), event_id)
-                    await services.hub.follow(client, wants.values(), SERVER_SENT, marks)
-                await _until_gone(response, gone)
-            except ConnectionError:
-                pass  # it has left
-            finally:
-                unwatch()
-                past.close()
-                self._clients.discard(client)
-                services.hub.leave(client)
+            if request.transport is not None:  # it has not left at once
+                gone = asyncio.Event()
+                client = Client(request.transport, request.writer.drain, partial(_end, request.transport, gone))
+                unwatch = services.gate.watch(visitor, lambda: client.end_soon(CLOSE_CODES["expired"]))
+                self._clients.add(client)
+                past = Past(services.players, client, SERVER_SENT, lambda: self._go_live(client, past))
+                try:
+                    await response.write(_RETRY)
+                    event_id = request.headers.get("Last-Event-ID")
+                    if message.at is not None and not event_id:
+                        await _show(past, message, wants, response)
+                    else:
+                        await self._follow(client, wants, await self._marks(sorted(wants), event_id))
+                    await _until_gone(response, gone)
+                except ConnectionError:
+                    pass  # it has left
+                finally:
+                    unwatch()
+                    past.close()
+                    self._clients.discard(client)
+                    services.hub.leave(client)
             return response
 
     async def close_all(self, reason: CloseCode) -> None:
@@ -94,10 +92,14 @@ class ServerSent:
         for client in list(self._clients):
             await client.end(reason)
 
-    async def _go_live(self, client: Client, wants: Mapping[str, Want], since: Mapping[str, str]) -> None:
-        """The past has reached the present."""
-        marks, _ = await self._services.recovery.begin(wants, since)
+    async def _follow(self, client: Client, wants: Mapping[str, Want], marks: Marks) -> None:
         await self._services.hub.follow(client, wants.values(), SERVER_SENT, marks)
+
+    async def _go_live(self, client: Client, past: Past) -> None:
+        """The past has reached the present."""
+        wants, positions = await past.end()
+        marks, _ = await self._services.recovery.begin(wants, positions)
+        await self._follow(client, wants, marks)
 
     async def _marks(self, names: Sequence[str], event_id: str | None) -> Mapping[str, Mark]:
         """Where a client begins that comes back with the id of the last event that it got, None: it is new."""
@@ -126,12 +128,15 @@ def _message(query: MultiMapping[str]) -> Subscribe:
         raise Refused("bad_message", codec.reason_of(error)) from error
 
 
-async def _shown(past: Past, message: Subscribe, wants: Mapping[str, Want]) -> list[Refused]:
-    """What cannot be shown: as on `/ws` that is no end, and a browser that is told so does not come again and again."""
+async def _show(past: Past, message: Subscribe, wants: Mapping[str, Want], response: web.StreamResponse) -> None:
+    """Show the past. What cannot be shown is told: an answer that ended would bring a browser back again and again."""
     try:
-        return await past.show(message, wants)
-    except Refused as refused:
-        return [refused]
+        refused = await past.load(message, wants)
+    except Refused as error:
+        refused = [error]
+    for each in refused:
+        await response.write(SERVER_SENT.frame(error_of(each)))
+    await past.begin()
 
 
 async def _until_gone(response: web.StreamResponse, gone: asyncio.Event) -> None:
@@ -140,7 +145,7 @@ async def _until_gone(response: web.StreamResponse, gone: asyncio.Event) -> None
         await response.write(b":\n\n")
 
 
-async def _end(client: Client, gone: asyncio.Event, reason: CloseCode) -> None:
+async def _end(transport: asyncio.Transport, gone: asyncio.Event, reason: CloseCode) -> None:
     gone.set()
-    if reason is CLOSE_CODES["too_slow"]:
-        client.transport.abort()
+    if reason is not CLOSE_CODES["going_away"]:
+        transport.abort()

@@ -1,5 +1,6 @@
 """Protocol v1 over a real socket, from the bus to the frame."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -97,9 +98,19 @@ async def test_the_past_is_played_until_the_present(talk: Talk, world: World, ga
     assert (await talk.hear("snapshot", channel="federation"))["data"]["network_health"] == 66.5
     assert (await talk.hear("snapshot", channel="peer:b"))["data"]["hostname"] == "b.local"
     assert (await talk.hear("snapshot", channel="peers"))["data"].keys() == {"a", "b"}
+    await talk.hear("snapshot", channel="sources")
     assert [each["bytes"] for each in (await talk.hear("snapshot", channel="sync"))["data"]] == [1]
-    assert (await talk.hear("delta", channel="federation"))["data"]["network_health"] == 70.0
-    patch = await talk.hear("delta", channel="peers")
-    assert {peer: row and row["id"] for peer, row in patch["data"].items()} == {"b": None, "c": "c"}
-    assert [each["bytes"] for each in (await talk.hear("event", channel="sync"))["data"]] == [2]
-    await talk.hear("snapshot", channel="sources")  # of the present
+    told: dict[str, list[Any]] = {"federation": [], "peers": [], "peer:b": [], "sync": []}
+    frame: dict[str, Any] = {"channel": ""}
+    while frame["channel"] != "sources":  # its next snapshot is of the present
+        async with asyncio.timeout(8):
+            frame = await talk.ws.receive_json()
+        assert frame["type"] not in {"reset", "error", "skipped"}
+        told.setdefault(frame["channel"], []).append(frame["data"])
+    assert [data["network_health"] for data in told["federation"] if "network_health" in data] == [70.0]
+    patches = [(peer, row and row["id"]) for data in told["peers"] for peer, row in data.items()]
+    assert dict(patches) == {"b": None, "c": "c"}
+    assert told["peer:b"][0] is None
+    # The events of the present come after the sources'.
+    sent = [each["bytes"] for data in told["sync"] for each in data]
+    assert sent + ([] if sent else [each["bytes"] for each in (await talk.hear("event"))["data"]]) == [2]
