@@ -95,7 +95,7 @@ IMPURE = {"asyncio", "time", "os", "random", "socket", "redis", "faststream", "a
 # Of code: a docstring or a comment more makes the afternoon shorter, not longer. The aim is 7,000; what operators ask
 # for (databases of somebody else, seed, check, capture, manifests, discovery, status, dead letters, clusters, backups)
 # took more, and each further line needs a reason.
-MOST_LINES = 13_300
+MOST_LINES = 17_200
 
 
 def name_of(path: Path) -> str:

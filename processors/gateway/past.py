@@ -25,6 +25,10 @@ MAX_SHOWN_S: Final = 3_600.0
 """How long a client is shown the past before it goes on live: others want a place, too."""
 
 
+_SLACK_MS: Final = 1_000
+"""Another gateway's clock, of which a client has its moment, may be a little ahead of ours."""
+
+
 class Players:
     """What the players of all clients have in common."""
 
@@ -65,7 +69,7 @@ class Past:
         """
         players, at = self._players, message.at
         assert at is not None, "it asks for the past"
-        if not 0 <= at <= players.bus.clock.now_ms():
+        if not 0 <= at <= players.bus.clock.now_ms() + _SLACK_MS:
             raise Refused("out_of_reach", "at must not be in the future")
         await self.drop(self.wants)
         if players.count >= MAX_PLAYERS:

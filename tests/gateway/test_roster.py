@@ -125,3 +125,18 @@ def test_a_replaced_roster_is_chosen_from_anew() -> None:
     roster, recent = loaded("a", "b"), RecentPeers(5)
     recent.forget()
     assert [each.id for each in recent.choose([roster])] == ["b", "a"]
+
+
+def test_what_changed_after_a_change_that_was_lost_again_cannot_be_told() -> None:
+    roster = loaded("a")
+    roster.apply(EntryId(11, 2), "e1", HELD, {"b": row("b")})
+    roster.load("e1", HELD, {"a": row("a")})
+    assert roster.changed_since(EntryId(11, 2)) is None
+    assert roster.changed_since(HELD) == set()
+
+
+def test_a_hash_that_is_read_again_unchanged_forgets_no_change() -> None:
+    roster = loaded("a")
+    roster.apply(EntryId(11, 2), "e1", HELD, {"b": row("b")})
+    roster.load("e1", EntryId(11, 2), {"a": row("a"), "b": row("b")})
+    assert roster.changed_since(HELD) == {"b"}
