@@ -28,6 +28,7 @@ from schemas.frames import CLOSE_CODES, CloseCode, Subscribe
 __all__ = ["ServerSent"]
 
 _RETRY: Final = b"retry: 2000\n\n"
+_CLOSE_S: Final = 1.0
 _KEEP_ALIVE_S: Final = 15.0
 _HEADERS: Final = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _PARAMETERS: Final = ("channels", "fields", "rate", "at", "speed")
@@ -147,5 +148,8 @@ async def _until_gone(response: web.StreamResponse, gone: asyncio.Event) -> None
 
 async def _end(transport: asyncio.Transport, gone: asyncio.Event, reason: CloseCode) -> None:
     gone.set()
-    if reason is not CLOSE_CODES["going_away"]:
+    if reason is CLOSE_CODES["too_slow"]:
         transport.abort()
+    else:
+        # One that does not read would keep its place.
+        asyncio.get_running_loop().call_later(_CLOSE_S, transport.abort)

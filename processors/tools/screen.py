@@ -115,7 +115,7 @@ def _gateway_lines(gateway: GatewaySeen) -> Iterator[str]:
     if gateway.problem:
         yield f"gateway          {gateway.problem}"
         return
-    clients = ", ".join(f"{count} on /ws/{name}" for name, count in gateway.clients.items())
+    clients = ", ".join(f"{count} on {name}" for name, count in gateway.clients.items())
     yield f"gateway          http://{gateway.address}/ is {gateway.status}"
     yield f"  clients: {clients or 'unknown'}"
 

@@ -136,7 +136,7 @@ def test_a_position_that_is_refused_is_not_shown_again() -> None:
     assert subject.open(1).since == {"memory": "p1"}
 
 
-def test_a_ping_is_due_every_five_seconds() -> None:
+def test_a_ping_is_due_five_seconds_after_the_beginning_and_half_of_the_silence_after_a_word() -> None:
     subject = following()
     subject.open(100)
     assert subject.deadline_s == 105
@@ -144,15 +144,24 @@ def test_a_ping_is_due_every_five_seconds() -> None:
     assert subject.ask(105)
     assert subject.deadline_s == 110
     take(subject, 106, type="pong", ts=1)
-    assert subject.deadline_s == 110
+    assert subject.deadline_s == 113.5
+
+
+def test_a_connection_that_came_back_is_asked_before_it_counts_as_one_that_lasts() -> None:
+    subject = following()
+    subject.open(90)
+    subject.lose("cut")
+    subject.open(100)
+    take(subject, 101, **SNAPSHOT)
+    assert subject.ask(105)
 
 
 def test_fifteen_seconds_without_a_word_are_the_end_of_a_connection() -> None:
     subject = following()
     subject.open(100)
     take(subject, 100, **SNAPSHOT)
-    assert subject.ask(105)
-    assert subject.ask(110)
+    assert subject.ask(107.5)
+    assert subject.ask(112.5)
     assert subject.deadline_s == 115
     with pytest.raises(Lost, match=r"^nothing was heard for 15 s$"):
         subject.ask(115)

@@ -117,7 +117,7 @@ def test_auto_simulates_a_half_until_it_is_live_for_the_first_time(auto: tuple[S
     wait_for("no trouble", lambda: status(stack)[0] == 0)
     text = status(stack)[1]
     assert "no trouble" in text
-    assert "clients: 0 on /ws/federation, 0 on /ws/memory" in text
+    assert "clients: 0 on /ws, 0 on /ws/federation, 0 on /ws/memory, 0 on /sse" in text
 
 
 def test_always_simulating_leaves_a_redis_that_answers_alone(tmp_path: Path) -> None:
