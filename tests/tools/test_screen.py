@@ -27,7 +27,7 @@ def full(**values: Any) -> Overview:
         "bus": BUS,
         "halves": (HalfSeen(name="federation", source="live", age_ms=400), HalfSeen(name="memory")),
         "sources": (source(since=NOW - 65_000, answered_ms=2_500, published=1_234, rejected=5),),
-        "gateway": GatewaySeen(address="127.0.0.1:8101", status="ok", clients={"federation": 3, "memory": 0}),
+        "gateway": GatewaySeen(address="127.0.0.1:8101", status="ok", clients={"/ws/federation": 3, "/ws/memory": 0}),
     }
     return overview(**(fields | values))
 
@@ -136,5 +136,5 @@ def test_what_is_long_ago_is_told_by_its_day() -> None:
 def test_as_json_there_is_all_of_it_and_the_troubles() -> None:
     report = json.loads(as_json(full(sources=())))
     assert report["troubles"] == ["no collectors"]
-    assert report["gateway"]["clients"] == {"federation": 3, "memory": 0}
+    assert report["gateway"]["clients"] == {"/ws/federation": 3, "/ws/memory": 0}
     assert report["partitions"][1]["name"] == "sim"
