@@ -7,7 +7,7 @@ __all__ = ["GATHER_MS", "QUIET_MS", "Pacer"]
 GATHER_MS: Final = 5
 """How long a first change waits, so that summary, roster and feed of one event go out together."""
 
-QUIET_MS: Final = 5_000
+QUIET_MS: Final = 7_000
 """How long a change may wait that only says that all is as it was."""
 
 # A day, for who asks for a frame a year: no timer, and no number, goes so far.
