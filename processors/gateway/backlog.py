@@ -28,6 +28,7 @@ class Backlog:
 
     def __init__(self, most_bytes: int = MAX_BYTES) -> None:
         self._most_bytes = most_bytes
+        # Oldest first, without a gap.
         self._kept: list[Kept] = []
         # Of the bodies.
         self._bytes = 0

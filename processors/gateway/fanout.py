@@ -61,6 +61,7 @@ class Client:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
         self.transport = transport
         self.drain = drain
+        # Counts its messages.
         self.meter = Meter()
         # Closes it with a reason, within about a second.
         self.end = end
@@ -94,6 +95,7 @@ class Fanout:
         self._place = place
         self._guard = guard
         self._drain_s = drain_s
+        # All of them, those that are behind too.
         self._clients: set[Client] = set()
 
     def __len__(self) -> int:

@@ -61,7 +61,9 @@ class Group:
         self._channels = {name: channels[name] for name in self.wants}
         self._scribe = scribe
         self._clock = clock
+        # Says of each channel when its next tick is due.
         self._pacers = {name: Pacer(want.rate, _loop_ms()) for name, want in self.wants.items()}
+        # Set when something is due earlier than was thought.
         self._wake = asyncio.Event()
         # Where everybody stands who got everything, and how many frames were sent of each channel.
         self._cursors = {name: channel.cursor(clock.now_ms()) for name, channel in self._channels.items()}

@@ -47,6 +47,7 @@ class Hub:
         self._state = state
         self._clock = clock
         self._drain_s = drain_s
+        # What was encoded lately, for all groups.
         self._scribe = Scribe()
         mesh = state.mesh
         self.roster: Final = RosterChannel(mesh)

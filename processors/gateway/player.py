@@ -95,10 +95,12 @@ class Player:
         self._present = present
         self._begin = begin
         self._speed = speed
+        # The moment that is shown, and what was known then.
         self._clock = PastClock(begin, speed)
         self._state = State(present.partitions)
         self.hub = Hub(self._state, self._clock, bus.guard)
         self._intake = Intake(self._state, self.hub.note_change)
+        # What comes after the beginning, by stream.
         self._tapes: list[_Tape] = []
 
     async def load(self, names: Iterable[str]) -> list[Refused]:

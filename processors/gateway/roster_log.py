@@ -28,6 +28,7 @@ class RosterLog:
     def __init__(self) -> None:
         # After this every change is kept.
         self.begin: EntryId = ZERO
+        # Oldest first.
         self._changes: list[Changed] = []
         # Ids in all of them.
         self._ids = 0

@@ -25,6 +25,7 @@ class _Stretch:
         self._kept = kept
         self._frames = frames
         self._encoding = encoding
+        # Those that were made so far, and their bytes.
         self._made: list[bytes] = []
         self.bytes = 0
         # Whether the scribe has it; a client may still be led by one that was left out.
