@@ -83,6 +83,7 @@ Role: TypeAlias = Literal["viewer", "operator"]
 class Subscribe(Struct, frozen=True, kw_only=True, tag_field="op", tag="subscribe"):
     """Asks for channels. One that is subscribed already is subscribed anew, from `since` if that is given."""
 
+    # One at least; all channels of a connection together are at most `max_channels`.
     channels: tuple[str, ...]
     # Position to go on from, by channel; a channel that is not named begins with a snapshot.
     since: dict[str, str] = {}
