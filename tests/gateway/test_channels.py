@@ -1,22 +1,14 @@
 """Protocol v1 over a real socket, from the bus to the frame."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from processors.runtime.bus import Bus
-from tests.gateway.support import Gateway, World, eventually, row, running_gateway, sync
+from tests.gateway.support import Gateway, World, eventually, row, sync
 from tests.gateway.talk import Talk, talking
-
-
-@pytest.fixture
-async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
-    async with running_gateway(bus) as running:
-        await eventually(lambda: running.state.bus_answers)
-        yield running
 
 
 @pytest.fixture
@@ -31,12 +23,6 @@ async def world(bus: Bus, redis_client: Redis, gateway: Gateway) -> World:
     for half in gateway.state.halves:
         await eventually(lambda half=half: half.view(bus.clock.now_ms()).source == "live")  # type: ignore[misc]
     return world
-
-
-@pytest.fixture
-async def talk(gateway: Gateway, world: World) -> AsyncIterator[Talk]:
-    async with talking(gateway.v1_url) as talk:
-        yield talk
 
 
 async def test_a_client_is_greeted_and_gets_snapshots_of_what_it_subscribes(talk: Talk) -> None:

@@ -1,38 +1,17 @@
 """The past beside the present: how it ends, and what it leaves behind."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
-from redis.asyncio import Redis
 
 from processors.gateway import past, player
 from processors.gateway.session import EXCESS_PER_S
-from processors.runtime.bus import Bus
-from tests.gateway.support import Gateway, World, eventually, row, running_gateway, sync
+from tests.gateway.support import Gateway, World, eventually, sync
 from tests.gateway.talk import Talk, talking
 
 ALL = ("federation", "peers", "sync")
-
-
-@pytest.fixture
-async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
-    async with running_gateway(bus) as running:
-        await eventually(lambda: running.state.bus_answers)
-        yield running
-
-
-@pytest.fixture
-async def world(gateway: Gateway, redis_client: Redis) -> World:
-    world = World(redis_client)
-    await world.heartbeat()
-    await world.roster({"a": row("a", hostname="alpha")})
-    await world.summary(network_health=1.0, total_peers=1)
-    await world.sync(sync("a", bytes=1))
-    await eventually(lambda: gateway.mesh.live.total == 1 and gateway.state.syncs.top and gateway.mesh.summary)
-    return world
 
 
 class Gate:

@@ -9,15 +9,8 @@ from redis.asyncio import Redis
 from processors.gateway.assets import REFERENCES, references
 from processors.gateway.paths import PATHS, Path
 from processors.runtime.bus import Bus
-from tests.gateway.support import Gateway, World, eventually, frame_where, node, row, running_gateway, sync
+from tests.gateway.support import Gateway, World, eventually, frame_where, node, row, sync
 from tests.gateway.test_reference import ASYNCAPI, MESSAGES, OPENAPI, check, found
-
-
-@pytest.fixture
-async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
-    async with running_gateway(bus) as running:
-        await eventually(lambda: running.state.bus_answers)
-        yield running
 
 
 @pytest.fixture

@@ -2,43 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
-from redis.asyncio import Redis
 
 from processors.gateway import conversation
 from processors.runtime.bus import Bus
 from schemas.frames import JSON_PROTOCOL, MAX_CHANNELS, MSGPACK_PROTOCOL
 from tests.gateway.support import Gateway, World, eventually, row, running_gateway, sync, tasks_of_clients
 from tests.gateway.talk import Talk, talking
-
-
-@pytest.fixture
-async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
-    async with running_gateway(bus) as running:
-        await eventually(lambda: running.state.bus_answers)
-        yield running
-
-
-@pytest.fixture
-async def world(gateway: Gateway, redis_client: Redis) -> World:
-    world = World(redis_client)
-    await world.heartbeat()
-    await world.roster({"a": row("a", hostname="alpha")})
-    await world.summary(network_health=1.0, total_peers=1)
-    await world.sync(sync("a", bytes=1))
-    await eventually(lambda: gateway.mesh.live.total == 1 and gateway.state.syncs.top and gateway.mesh.summary)
-    return world
-
-
-@pytest.fixture
-async def talk(gateway: Gateway, world: World) -> AsyncIterator[Talk]:
-    async with talking(gateway.v1_url) as talk:
-        yield talk
 
 
 async def test_a_message_that_cannot_be_read_is_an_error_and_the_next_is_answered(talk: Talk) -> None:

@@ -23,13 +23,6 @@ from tests.gateway.support import NOW, Gateway, World, eventually, memory_summar
 
 
 @pytest.fixture
-async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
-    async with running_gateway(bus) as running:
-        await eventually(lambda: running.state.bus_answers)
-        yield running
-
-
-@pytest.fixture
 async def http(gateway: Gateway) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(gateway.url) as session:
         yield session

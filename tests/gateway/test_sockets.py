@@ -29,13 +29,6 @@ from tests.gateway.support import (
 
 
 @pytest.fixture
-async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
-    async with running_gateway(bus) as running:
-        await eventually(lambda: running.state.bus_answers)
-        yield running
-
-
-@pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as made:
         yield made

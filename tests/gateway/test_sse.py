@@ -73,13 +73,6 @@ async def listening(
 
 
 @pytest.fixture
-async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
-    async with running_gateway(bus) as running:
-        await eventually(lambda: running.state.bus_answers)
-        yield running
-
-
-@pytest.fixture
 async def world(gateway: Gateway, redis_client: Redis) -> World:
     world = World(redis_client)
     await fill(world)
