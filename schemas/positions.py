@@ -22,6 +22,7 @@ __all__ = [
     "RosterPosition",
     "decode_position",
     "encode_position",
+    "end_of",
     "entry_id",
     "entry_text",
     "roster_position",
@@ -112,6 +113,11 @@ def entry_id(text: bytes | str) -> EntryId:
     if not (name.isascii() and ms.isdigit() and n.isdigit() and len(name) <= 41):
         raise BadPosition("an entry id is not <ms>-<n>")
     return EntryId(int(ms), int(n))
+
+
+def end_of(ms: int) -> EntryId:
+    """After every entry of a millisecond."""
+    return EntryId(ms, _MOST)
 
 
 def entry_text(entry: EntryId) -> str:

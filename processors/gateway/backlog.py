@@ -46,11 +46,6 @@ class Backlog:
         return self._kept[0].entry if self._kept else None
 
     @property
-    def has_any(self) -> bool:
-        """Whether anything is kept."""
-        return bool(self._kept)
-
-    @property
     def has_room(self) -> bool:
         """Whether older entries may be put before the oldest."""
         return self._bytes < self._most_bytes

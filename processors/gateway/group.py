@@ -22,7 +22,6 @@ __all__ = ["Group", "Mark", "Marks", "is_ahead"]
 _MAX_WRITE: Final = 256 << 10
 """About how many bytes are written at once; a tick that has more is led on piece by piece."""
 
-
 _MAX_FRAMES: Final = 8
 """Most frames of one write to a client that is led on."""
 

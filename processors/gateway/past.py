@@ -65,7 +65,7 @@ class Past:
     async def load(self, message: Subscribe, wants: Mapping[str, Want]) -> list[Refused]:
         """Load what a subscription asks for, in the place of what was shown; which channels cannot be.
 
-        Raises Refused: if nothing can. Cancellation: safe.
+        Raises Refused: if nothing can. Cancellation: safe; it is for `close` to give the place up.
         """
         players, at = self._players, message.at
         assert at is not None, "it asks for the past"
@@ -82,9 +82,6 @@ class Past:
         except BUS_FAILURES as error:
             self.close()
             raise Refused("busy", "the bus does not answer") from error
-        except asyncio.CancelledError:
-            self.close()
-            raise
         unreached = {each.channel for each in refused}
         self.wants = {name: want for name, want in wants.items() if name not in unreached}
         if not self.wants:

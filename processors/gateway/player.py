@@ -21,7 +21,7 @@ from schemas import streams
 from schemas.errors import SchemaError
 from schemas.frames import PEER_PREFIX
 from schemas.metrics import MAX_SOURCES, RosterChange
-from schemas.positions import EntryId, entry_id, entry_text
+from schemas.positions import EntryId, end_of, entry_id, entry_text
 
 __all__ = ["PastClock", "Player"]
 
@@ -30,7 +30,6 @@ _ROSTER_PAGE: Final = 100
 _NEAR_MS: Final = 1_000
 _LONGEST_S: Final = 5.0
 _LEAST_S: Final = 0.02
-_LAST: Final = 2**63 - 1
 _STREAMS: Final[Mapping[str, str]] = {
     "federation": streams.METRICS_FEDERATION,
     "memory": streams.METRICS_MEMORY,
@@ -144,7 +143,7 @@ class Player:
 
     async def _load_stream(self, stream: str) -> bool:
         """Load the newest entries of the moment. Returns whether the stream reaches it."""
-        end = EntryId(self._begin, _LAST)
+        end = end_of(self._begin)
         answer = await self._bus.client.xrevrange(stream, entry_text(end), count=_ENOUGH.get(stream, 1))
         entries = cast("list[Entry]", answer)[::-1]
         self._intake.take(stream, entries, self._begin, fresh=False)
@@ -187,7 +186,7 @@ class Player:
         for peer in (peer for peer, row in then.items() if row is None):
             rows.pop(peer, None)
         roster.load(epoch, held, rows)
-        self._tapes.append(_Tape(stream, max(held, EntryId(self._begin, _LAST))))
+        self._tapes.append(_Tape(stream, max(held, end_of(self._begin))))
         return True
 
     async def _entries(self, stream: str) -> AsyncIterator[Entry]:

@@ -11,11 +11,10 @@ import msgspec
 from processors.gateway.half import Half
 from processors.runtime.bus import Bus
 from processors.runtime.connection import in_one_trip
-from schemas.positions import EntryId, entry_id, entry_text
+from schemas.positions import end_of, entry_id, entry_text
 
 __all__ = ["Samples"]
 
-_LAST: Final = 2**63 - 1
 # For those before it too: on a bus that is frozen each would wait for its own timeout.
 _LONGEST_S: Final = 10.0
 
@@ -34,7 +33,7 @@ class Samples:
         not answer in time. Cancellation: safe.
         """
         moments = [begin + (end - begin) * number // max(points - 1, 1) for number in range(points)]
-        latest = [entry_text(EntryId(moment, _LAST)) for moment in moments]
+        latest = [entry_text(end_of(moment)) for moment in moments]
         async with asyncio.timeout(_LONGEST_S), self._lock:
             answers = await in_one_trip(
                 self._bus.client, [("XREVRANGE", half.stream, each, "-", "COUNT", 1) for each in latest]

@@ -33,13 +33,13 @@ class _Head(msgspec.Struct):
     id: Any = None
 
 
-_decoders: Final[dict[bool, Callable[[bytes | str], Message]]] = {
+_decoders: Final[dict[bool, Callable[[Any], Message]]] = {
     False: msgspec.json.Decoder(Message).decode,
-    True: msgspec.msgpack.Decoder(Message).decode,  # type: ignore[dict-item]
+    True: msgspec.msgpack.Decoder(Message).decode,
 }
-_heads: Final[dict[bool, Callable[[bytes | str], _Head]]] = {
+_heads: Final[dict[bool, Callable[[Any], _Head]]] = {
     False: msgspec.json.Decoder(_Head).decode,
-    True: msgspec.msgpack.Decoder(_Head).decode,  # type: ignore[dict-item]
+    True: msgspec.msgpack.Decoder(_Head).decode,
 }
 
 

@@ -164,7 +164,7 @@ class Tail:
         entries = await self._read_last(stream, count + 1)
         if entry_id(entries[0][0]) > held if entries else held > ZERO:
             backlog.clear()
-        return [each for each in entries if entry_id(each[0]) >= held or not backlog.has_any]
+        return [each for each in entries if entry_id(each[0]) >= held or backlog.top is None]
 
     async def _read_roster(self, partition: str) -> None:
         """Meta first, then the hash: what is committed between is in both, and whole values may repeat."""

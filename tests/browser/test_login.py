@@ -1,7 +1,6 @@
 """The page's login in Chromium, served by a gateway that asks for tokens."""
 
 import dataclasses
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,16 +9,11 @@ from playwright.async_api import Page, async_playwright, expect
 
 from processors.gateway.gate import Gate
 from processors.runtime.bus import Bus
-from tests.browser.chromium import ARGUMENTS
+from tests.browser.chromium import ARGUMENTS, CHROMIUM, MARKS
 from tests.gateway.support import SETTINGS, eventually, running_gateway
 from tests.gateway.test_gate import line, replace
 
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""A running gateway, a small world that it knows, and a client of protocol v1; a module may have its own."""
+"""A running gateway, its HTTP, a small world that it knows, and a client of protocol v1; a module may have its own."""
 
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 from redis.asyncio import Redis
 
@@ -15,6 +16,12 @@ async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
     async with running_gateway(bus) as running:
         await eventually(lambda: running.state.bus_answers)
         yield running
+
+
+@pytest.fixture
+async def http(gateway: Gateway) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(gateway.url) as session:
+        yield session
 
 
 @pytest.fixture

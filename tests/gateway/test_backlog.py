@@ -32,7 +32,7 @@ def test_a_backlog_holds_the_newest_of_its_epoch_within_its_bound(added: list[tu
         while len(model) > 1 and sum(len(one.body) for one in model) > MOST_BYTES:
             del model[0]
         assert backlog.newest(100, backlog.top) == model
-        assert backlog.has_any
+        assert backlog.top is not None
         assert backlog.oldest == model[0].entry
 
 
@@ -75,7 +75,7 @@ def test_a_backlog_that_was_cleared_knows_no_position() -> None:
     backlog = Backlog()
     backlog.add("e", kept(1))
     backlog.clear()
-    assert (backlog.top, backlog.oldest, backlog.has_any) == (None, None, False)
+    assert (backlog.top, backlog.oldest) == (None, None)
     assert backlog.find(Position("e", EntryId(1, 1))) is None
 
 

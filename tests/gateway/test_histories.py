@@ -121,7 +121,7 @@ def test_records_come_once_each_or_it_is_said_that_some_did_not(steps: Any, fiel
                 followers[a % 2].leave()
             else:
                 followers[a % 2].tick(now)
-        if feed.backlog.has_any:
+        if feed.backlog.top is not None:
             for follower in followers:
                 follower.tick(len(steps) + 1)
                 check_records(feed, follower.held)

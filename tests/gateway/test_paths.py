@@ -1,7 +1,5 @@
 """The table of paths, and the references that are made of it, against the running gateway."""
 
-from collections.abc import AsyncIterator
-
 import aiohttp
 import pytest
 from redis.asyncio import Redis
@@ -11,12 +9,6 @@ from processors.gateway.paths import PATHS, Path
 from processors.runtime.bus import Bus
 from tests.gateway.support import Gateway, World, eventually, frame_where, node, row, sync
 from tests.gateway.test_reference import ASYNCAPI, MESSAGES, OPENAPI, check, found
-
-
-@pytest.fixture
-async def http(gateway: Gateway) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(gateway.url) as session:
-        yield session
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -20,12 +19,6 @@ from schemas import codec, streams
 from schemas.metrics import SourceState
 from schemas.positions import EntryId, Position, decode_position
 from tests.gateway.support import NOW, Gateway, World, eventually, memory_summary, node, row, running_gateway
-
-
-@pytest.fixture
-async def http(gateway: Gateway) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(gateway.url) as session:
-        yield session
 
 
 @pytest.fixture
