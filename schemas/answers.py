@@ -1,23 +1,34 @@
 """Bodies of the gateway's HTTP answers that are no result of the aggregators themselves."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
 
+from schemas.frames import Role
 from schemas.metrics import DeadLetter, Origin, PeerRow, Silence, SourceState
 
 __all__ = [
+    "MANY_ENTRIES",
+    "Access",
     "BusState",
     "HalfHealth",
     "Health",
     "History",
     "LetterReport",
     "LettersAnswer",
+    "PartitionSeen",
     "PeersAnswer",
+    "PipelineAnswer",
     "SilencesAnswer",
     "SourceReport",
     "SourcesAnswer",
 ]
+
+MANY_ENTRIES: Final = 100
+"""Most waiting entries of a partition that are counted."""
+
+Access: TypeAlias = Role | Literal["open"]
+"""What who asks may do; "open": everything, because no tokens are asked for."""
 
 BusState: TypeAlias = Literal["up", "lost"]
 """Whether the gateway hears the bus."""
@@ -84,6 +95,8 @@ class History(Struct, frozen=True, kw_only=True, rename={"begin": "from", "end":
     # The stretch, ms.
     begin: int
     end: int
+    # When the oldest entry came that the stream holds, ms; null if it holds none.
+    begins: int | None
     # What was in force at each moment, oldest first, without what did not change; `ts` is when it was made. Of the
     # summary's fields those that are numbers or texts.
     samples: list[dict[str, Any]]
@@ -113,4 +126,41 @@ class Health(Struct, frozen=True, kw_only=True):
     halves: dict[str, HalfHealth]
     bus: BusState
     # Those that stay, by path: of WebSockets, and of `/sse`.
+    clients: dict[str, int]
+    access: Access
+
+
+class PartitionSeen(Struct, frozen=True, kw_only=True):
+    """One partition."""
+
+    name: str
+    # Whose lease holds; None if nobody's.
+    owner: str | None = None
+    # Entries that wait, counted up to 100, and how long the oldest of them does, ms.
+    lag_entries: int = 0
+    lag_ms: int = 0
+    # Epoch, number and position of its newest commit; empty and 0 before the first.
+    epoch: str = ""
+    n: int = 0
+    position: str = "0-0"
+    # How many commits of old tokens were refused.
+    fenced: int = 0
+
+
+class PipelineAnswer(Struct, frozen=True, kw_only=True):
+    """Who works what, and what waits."""
+
+    # When it was read, ms.
+    timestamp: int
+    bus: BusState
+    # Kind and version of its servers, and the bytes that they use and may use together; 0: no limit.
+    server: str
+    used_bytes: int
+    most_bytes: int
+    partitions: list[PartitionSeen]
+    # The aggregators that run, by name: those that own nothing, too.
+    aggregators: list[str]
+    # How many letters `ark:dead` holds.
+    dead: int
+    # Of this gateway, as in its health.
     clients: dict[str, int]

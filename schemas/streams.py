@@ -113,7 +113,10 @@ peers_key: Final = _of_partition("peers")
 """Hash: current roster. Aggregators -> gateway, any client. One field a peer."""
 
 changes_key: Final = _of_partition("changes")
-"""Stream: what each commit changed in the roster. Aggregators -> gateway, any client. 120 s, 8 MiB."""
+"""Stream: what each commit changed in the roster. Aggregators -> gateway, any client.
+
+Bound: ARK_RETENTION and 1 MiB, but what is younger than 120 s stays, up to 8 MiB.
+"""
 
 partials_key: Final = _of_partition("partials")
 """Stream: the partition's whole summary. Aggregators -> aggregators (merger). 16 entries or a little more."""

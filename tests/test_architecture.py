@@ -66,6 +66,7 @@ SHELLS = {
     "processors.gateway.handlers",
     "processors.gateway.letters",
     "processors.gateway.login",
+    "processors.gateway.pipeline",
     "processors.gateway.samples",
     "processors.gateway.server",
     "processors.gateway.service",

@@ -12,11 +12,21 @@ from processors.gateway.channel import Cursor
 from processors.gateway.half import Half, View
 from processors.gateway.mesh import World
 from processors.gateway.state import State
-from schemas.answers import BusState, HalfHealth, Health, PeersAnswer, SourcesAnswer
+from schemas.answers import Access, BusState, HalfHealth, Health, PeersAnswer, SourcesAnswer
 from schemas.metrics import FederationSummary, GroupState, MemorySummary
 from schemas.positions import Position, encode_position
 
-__all__ = ["etag", "health", "peers", "roster_etag", "sources", "sources_etag", "status_line", "why_nothing"]
+__all__ = [
+    "bus_state",
+    "etag",
+    "health",
+    "peers",
+    "roster_etag",
+    "sources",
+    "sources_etag",
+    "status_line",
+    "why_nothing",
+]
 
 
 def etag(position: Position, view: View[Any]) -> str:
@@ -45,11 +55,11 @@ def peers(world: World, group: GroupState, limit: int, status: str | None) -> Pe
 
 def sources(state: State, now: int) -> SourcesAnswer:
     """What the collectors said last; `silent` are those that were not heard of for 15 s."""
-    return SourcesAnswer(timestamp=now, bus=_bus(state), sources=state.sources.reports(now))
+    return SourcesAnswer(timestamp=now, bus=bus_state(state), sources=state.sources.reports(now))
 
 
-def health(state: State, now: int, clients: dict[str, int]) -> Health:
-    """How the gateway does; `clients` are those of each path."""
+def health(state: State, now: int, clients: dict[str, int], access: Access) -> Health:
+    """How the gateway does; `clients` are those of each path, `access` is what who asks may do."""
     views = {half.name: half.view(now) for half in state.halves}
     shown = {name: view for name, view in views.items() if view.summary is not None}
     stale = [half.name for half in state.halves if half.name in shown and _is_alarm(state, half, now)]
@@ -69,8 +79,9 @@ def health(state: State, now: int, clients: dict[str, int]) -> Health:
         source=halves["federation"].source,
         as_of=halves["federation"].as_of,
         halves=halves,
-        bus=_bus(state),
+        bus=bus_state(state),
         clients=clients,
+        access=access,
     )
 
 
@@ -81,7 +92,8 @@ def _is_alarm(state: State, half: Half[Any], now: int) -> bool:
     return view.source == "stale" and not all(state.sources.are_silenced(half.feeding(each), now) for each in groups)
 
 
-def _bus(state: State) -> BusState:
+def bus_state(state: State) -> BusState:
+    """Whether the gateway hears the bus."""
     return "up" if state.bus_answers else "lost"
 
 

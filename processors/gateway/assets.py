@@ -1,5 +1,6 @@
 """The page's files, read once at import and served from memory; the references, made once when they are asked for."""
 
+import gzip
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -27,21 +28,25 @@ class Asset(NamedTuple):
     """One file of the page."""
 
     body: bytes
+    # The body by gzip.
+    packed: bytes
     content_type: str
     # Digest of the body, as an ETag without quotes.
     etag: str
 
 
 def _asset(body: bytes, suffix: str) -> Asset:
-    return Asset(body, _TYPES[suffix], hashlib.sha256(body).hexdigest()[:32])
+    return Asset(body, gzip.compress(body, mtime=0), _TYPES[suffix], hashlib.sha256(body).hexdigest()[:32])
 
+
+_PAGE: Final = Path(__file__).parent / "page"
 
 ASSETS: Final = {
-    path.name: _asset(path.read_bytes(), path.suffix)
-    for path in (Path(__file__).parent / "page").iterdir()
+    path.relative_to(_PAGE).as_posix(): _asset(path.read_bytes(), path.suffix)
+    for path in sorted(_PAGE.rglob("*"))
     if path.suffix in _TYPES
 }
-"""The files by name."""
+"""The files by their path within the page's folder."""
 
 
 @cache

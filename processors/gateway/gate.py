@@ -18,6 +18,7 @@ from processors.gateway.tokens import ANYBODY, Visitor, parse_tokens
 from processors.runtime.logging import get_logger
 from processors.runtime.settings import Settings
 from processors.runtime.watched_file import WatchedFile
+from schemas.answers import Access
 
 __all__ = ["COOKIE", "LOOK_S", "RETRY_AFTER_S", "Gate", "Visitor", "unauthorized"]
 
@@ -96,6 +97,12 @@ class Gate:
         if found is None:
             raise unauthorized("the token is not valid")
         return found
+
+    def access(self, request: web.Request) -> Access:
+        """What who asks may do, after they were let in. Raises HTTPUnauthorized: if their token has just expired."""
+        visitor = self.visitor(request)
+        assert visitor is not None, "who shows no token is not let in"
+        return visitor.role if self.asks else "open"
 
     def authenticate(self, token: str) -> Visitor | None:
         """Whose `token` is; None if it is not valid."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from processors.gateway.queries import MAX_LETTERS, MAX_MINUTES, MAX_POINTS, MAX_REASON, MAX_SOURCE
-from schemas.answers import Health, History, LettersAnswer, PeersAnswer, SilencesAnswer, SourcesAnswer
+from schemas.answers import Health, History, LettersAnswer, PeersAnswer, PipelineAnswer, SilencesAnswer, SourcesAnswer
 from schemas.frames import DEFAULT_RATE, MAX_CHANNELS, MAX_RATE, MAX_SPEED
 from schemas.metrics import FederationSummary, MemorySummary, Silence
 
@@ -74,7 +74,7 @@ PATHS: Final = (
         "/static/{name}",
         "a file of the page",
         "*/*",
-        (Parameter("name", _TEXT, "the file's name", "path", required=True),),
+        (Parameter("name", _TEXT, "the file's name, with its folder", "path", required=True),),
         {404: "there is no such file"},
         is_open=True,
         has_tag=True,
@@ -119,6 +119,7 @@ PATHS: Final = (
         has_tag=True,
     ),
     Path("/api/v1/sources", "what each collector says of its source", SourcesAnswer, has_tag=True),
+    Path("/api/v1/pipeline", "who works what, and what waits; read once a second", PipelineAnswer, (), _NO_BUS),
     Path(
         "/api/v1/history",
         "how a summary was at moments of the past, as far as its stream reaches",

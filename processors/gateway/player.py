@@ -17,6 +17,7 @@ from processors.gateway.roster import Roster
 from processors.gateway.state import State
 from processors.gateway.subscriptions import Refused
 from processors.runtime.bus import Bus, Entry
+from processors.runtime.reads import count_for
 from schemas import streams
 from schemas.errors import SchemaError
 from schemas.frames import PEER_PREFIX
@@ -26,6 +27,8 @@ from schemas.positions import EntryId, end_of, entry_id, entry_text
 __all__ = ["PastClock", "Player"]
 
 _PAGE: Final = 20
+# Of a roster's changes, which are decoded in one go: about a millisecond.
+_ROSTER_BYTES: Final = 1 << 18
 _ROSTER_PAGE: Final = 100
 _NEAR_MS: Final = 1_000
 _LONGEST_S: Final = 5.0
@@ -190,8 +193,8 @@ class Player:
         return True
 
     async def _entries(self, stream: str) -> AsyncIterator[Entry]:
-        after = "-"
-        while page := cast("list[Entry]", await self._bus.client.xrange(stream, after, count=_ROSTER_PAGE)):
+        after, count = "-", 1
+        while page := cast("list[Entry]", await self._bus.client.xrange(stream, after, count=count)):
             for entry in page:
                 yield entry
-            after = f"({page[-1][0].decode()}"
+            after, count = f"({page[-1][0].decode()}", count_for(_ROSTER_BYTES, page, 1, _ROSTER_PAGE)

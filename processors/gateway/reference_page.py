@@ -12,15 +12,16 @@ __all__ = ["docs_page"]
 Json = Mapping[str, Any]
 
 _HEAD: Final = """<!doctype html>
-<html lang="en">
+<html lang="en" data-theme="dark">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="dark">
 <title>What the gateway of ARK Pulse serves</title>
 <link rel="icon" href="/static/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/static/style.css">
-<link rel="stylesheet" href="/static/docs.css">
+<script src="/static/core/early.js"></script>
+<link rel="stylesheet" href="/static/styles/base.css">
+<link rel="stylesheet" href="/static/styles/shell.css">
+<link rel="stylesheet" href="/static/styles/docs.css">
 </head>
 <body>
 <a class="skip" href="#content">Skip to the content</a>

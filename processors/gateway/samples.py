@@ -26,24 +26,29 @@ class Samples:
         self._bus = bus
         self._lock = asyncio.Lock()
 
-    async def of(self, half: Half[Any], begin: int, end: int, points: int) -> list[dict[str, Any]]:
-        """The numbers of a half at `points` moments from `begin` to `end` (ms), each entry once, oldest first.
+    async def of(self, half: Half[Any], begin: int, end: int, points: int) -> tuple[int | None, list[dict[str, Any]]]:
+        """When the stream of a half begins (ms; None: it is empty), and the half's numbers at `points` moments.
 
-        Moments that the stream does not reach are left out. Raises redis-py's errors, TimeoutError: if the bus does
-        not answer in time. Cancellation: safe.
+        These are from `begin` to `end` (ms), each entry once, oldest first. Moments that the stream does not reach are
+        left out. Raises redis-py's errors, TimeoutError: if the bus does not answer in time. Cancellation: safe.
         """
         moments = [begin + (end - begin) * number // max(points - 1, 1) for number in range(points)]
         latest = [entry_text(end_of(moment)) for moment in moments]
         async with asyncio.timeout(_LONGEST_S), self._lock:
-            answers = await in_one_trip(
-                self._bus.client, [("XREVRANGE", half.stream, each, "-", "COUNT", 1) for each in latest]
+            oldest, *answers = await in_one_trip(
+                self._bus.client,
+                [
+                    ("XRANGE", half.stream, "-", "+", "COUNT", 1),
+                    *(("XREVRANGE", half.stream, each, "-", "COUNT", 1) for each in latest),
+                ],
             )
         found = dict(entry for answer in answers for entry in answer)
         samples = []
         for each in sorted(found, key=entry_id):
             samples.append(_numbers(found[each]))
             await asyncio.sleep(0)  # a large summary takes a millisecond
-        return [sample for sample in samples if sample is not None]
+        begins = entry_id(oldest[0][0]).ms if oldest else None
+        return begins, [sample for sample in samples if sample is not None]
 
 
 def _numbers(fields: dict[bytes, bytes]) -> dict[str, Any] | None:

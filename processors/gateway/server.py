@@ -15,6 +15,7 @@ from processors.gateway.half import Half
 from processors.gateway.handlers import asking_bus
 from processors.gateway.letters import Letters
 from processors.gateway.login import MAX_BODY, Login
+from processors.gateway.pipeline import Pipeline
 from processors.gateway.samples import Samples
 from processors.gateway.silencing import Silencing
 from processors.gateway.sockets import Sockets
@@ -54,6 +55,7 @@ class Server(HttpServer):
     ) -> None:
         gate = services.gate
         self._state = state
+        self._gate = gate
         self._hub = services.hub
         self._clock = services.clock
         self._samples = Samples(services.players.bus)
@@ -66,7 +68,7 @@ class Server(HttpServer):
         app.router.add_post("/login", login.enter)
         app.router.add_post("/logout", login.leave)
         app.router.add_get("/", self._page)
-        app.router.add_get("/static/{name}", self._static)
+        app.router.add_get("/static/{name:.+}", self._static)
         for path in REFERENCES:
             app.router.add_get(path, self._reference)
         app.router.add_get("/status", self._status)
@@ -82,6 +84,8 @@ class Server(HttpServer):
         letters = Letters(services.players.bus)
         app.router.add_get("/api/v1/dead", letters.newest)
         app.router.add_post("/api/v1/dead/{id}/replay", letters.replay)
+        pipeline = Pipeline(services.players.bus, partial(answers.bus_state, state), self._clients)
+        app.router.add_get("/api/v1/pipeline", pipeline.show)
         silencing = Silencing(services.players.bus, state.sources, services.hub.note_change)
         app.router.add_get("/api/v1/silences", silencing.show)
         app.router.add_post("/api/v1/silences", silencing.begin)
@@ -138,12 +142,15 @@ class Server(HttpServer):
         except queries.BadQuery as error:
             return json_answer({"error": str(error)}, status=400)
         with asking_bus():
-            samples = await self._samples.of(half, begin, end, points)
-        return json_answer(History(channel=half.name, begin=begin, end=end, samples=samples))
+            begins, samples = await self._samples.of(half, begin, end, points)
+        return json_answer(History(channel=half.name, begin=begin, end=end, begins=begins, samples=samples))
 
-    async def _health(self, _request: web.Request) -> web.StreamResponse:
-        clients = self._sockets.counts() | {"/sse": len(self._sent)}
-        return json_answer(answers.health(self._state, self._clock.now_ms(), clients))
+    def _clients(self) -> dict[str, int]:
+        return self._sockets.counts() | {"/sse": len(self._sent)}
+
+    async def _health(self, request: web.Request) -> web.StreamResponse:
+        access = self._gate.access(request)
+        return json_answer(answers.health(self._state, self._clock.now_ms(), self._clients(), access))
 
     async def _alive(self, _request: web.Request) -> web.StreamResponse:
         return json_answer({"status": "ok"})
@@ -170,9 +177,15 @@ def _tagged(request: web.Request, tag: str, body: Callable[[], Any]) -> web.Resp
 
 
 def _asset(request: web.Request, asset: Asset) -> web.Response:
-    if _has(request, asset.etag):
+    is_packed = "gzip" in request.headers.get("Accept-Encoding", "")
+    tag = f"{asset.etag}-gzip" if is_packed else asset.etag
+    if _has(request, tag):
         answer = web.Response(status=304)
     else:
-        answer = web.Response(body=asset.body, headers={"Content-Type": asset.content_type})
-    answer.etag = asset.etag
+        body = asset.packed if is_packed else asset.body
+        answer = web.Response(body=body, headers={"Content-Type": asset.content_type})
+        if is_packed:
+            answer.headers["Content-Encoding"] = "gzip"
+    answer.headers["Vary"] = "Accept-Encoding"
+    answer.etag = tag
     return answer

@@ -220,7 +220,7 @@ class Bus:
                 return
 
     async def _check(self, partitions: int) -> None:
-        for info in await self._servers():
+        for info in await self.servers():
             version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
             if version < _LEAST_VERSION:
                 raise SettingsError("ARK_BUS_URL", f"leads to Redis {info['redis_version']}, at least 7.0 is needed")
@@ -251,8 +251,8 @@ class Bus:
         seconds, micros = await self.client.time()
         self.clock.sync(seconds * 1000 + micros // 1000)
 
-    async def _servers(self) -> list[Mapping[str, Any]]:
-        """What each server that we write to says of itself."""
+    async def servers(self) -> list[Mapping[str, Any]]:
+        """What each server that we write to says of itself and its memory. Raises redis-py's errors."""
         if self._cluster is None:
             return [await self.client.info("server", "memory")]
         await self._cluster.initialize()

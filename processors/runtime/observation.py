@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -107,7 +108,7 @@ def clause(error: Exception) -> str:
     return getattr(error, "strerror", None) or "no answer"
 
 
-def server_name(info: dict[str, Any]) -> str:
+def server_name(info: Mapping[str, Any]) -> str:
     """Kind and version of a server, from its INFO."""
     if "valkey_version" in info:
         return f"Valkey {info['valkey_version']}"

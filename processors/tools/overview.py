@@ -8,23 +8,19 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from schemas.answers import MANY_ENTRIES, PartitionSeen
 from schemas.metrics import SourceState
 
 __all__ = [
-    "MANY_ENTRIES",
     "BusSeen",
     "GatewaySeen",
     "HalfSeen",
     "OfBus",
     "Overview",
-    "PartitionSeen",
     "SourceSeen",
     "conspicuous",
     "troubles",
 ]
-
-MANY_ENTRIES: Final = 100
-"""Most waiting entries of a partition that are counted."""
 
 _LATE_MS: Final = 1_000
 
@@ -60,23 +56,6 @@ class BusSeen(Struct, frozen=True, kw_only=True):
     persistence: str = ""
     # How far its clock is ahead of this machine's.
     skew_ms: int = 0
-
-
-class PartitionSeen(Struct, frozen=True, kw_only=True):
-    """One partition."""
-
-    name: str
-    # Whose lease holds; None if nobody's.
-    owner: str | None = None
-    # Entries that wait, counted up to `MANY_ENTRIES`, and how long the oldest of them does.
-    lag_entries: int = 0
-    lag_ms: int = 0
-    # Epoch, number and position of its newest commit; empty and 0 before the first.
-    epoch: str = ""
-    n: int = 0
-    position: str = "0-0"
-    # How many commits of old tokens were refused.
-    fenced: int = 0
 
 
 class GatewaySeen(Struct, frozen=True, kw_only=True):

@@ -7,17 +7,8 @@ from typing import Final
 
 import msgspec
 
-from processors.tools.overview import (
-    MANY_ENTRIES,
-    BusSeen,
-    GatewaySeen,
-    HalfSeen,
-    Overview,
-    PartitionSeen,
-    SourceSeen,
-    conspicuous,
-    troubles,
-)
+from processors.tools.overview import BusSeen, GatewaySeen, HalfSeen, Overview, SourceSeen, conspicuous, troubles
+from schemas.answers import MANY_ENTRIES, PartitionSeen
 
 __all__ = ["MARKS", "WIDTH", "as_json", "as_lines"]
 

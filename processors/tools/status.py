@@ -24,10 +24,10 @@ from processors.runtime.observation import (
     server_name,
 )
 from processors.runtime.output import print_line, visible
+from processors.runtime.partitions import read_partitions
 from processors.runtime.probes import address
 from processors.runtime.settings import Settings, bus_url, hide_password
 from processors.tools.overview import BusSeen, GatewaySeen, HalfSeen, OfBus, Overview, SourceSeen, troubles
-from processors.tools.partitions import read_partitions
 from processors.tools.screen import MARKS, WIDTH, as_json, as_lines
 from schemas import codec, streams
 from schemas.errors import SchemaError

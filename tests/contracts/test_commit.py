@@ -286,6 +286,26 @@ async def test_what_was_committed_is_trimmed_early_where_foreign_producers_wrote
     assert (ids[0], ids[-1]) == (b"9999999999999-60", b"9999999999999-100")
 
 
+@pytest.mark.parametrize(
+    ("age_s", "count", "size", "kept"),
+    [
+        pytest.param(3_000, 100, 5_000, 100, id="as old as the retention where it is little"),
+        pytest.param(3_000, 100, 20_000, 50, id="the younger half of what is more than a megabyte"),
+        pytest.param(160, 100, 20_000, 75, id="but never less than two minutes"),
+        pytest.param(100, 100, 100_000, 50, id="unless that is more than eight megabytes"),
+        pytest.param(7_200, 100, 5_000, 50, id="nothing that is older than the retention"),
+    ],
+)
+async def test_changes_of_the_roster_are_kept(bus: Bus, age_s: int, count: int, size: int, kept: int) -> None:
+    changes = streams.changes_key("0")
+    await bus.sync_clock()
+    begin = bus.clock.now_ms() - age_s * 1_000
+    for number in range(count):
+        await bus.client.xadd(changes, {"d": b"x" * size}, id=f"{begin + number * age_s * 1_000 // count}-0")
+    await commit(bus, "0", await granted(bus), work("1-0", changes=b"{}"), HOUR)
+    assert await bus.client.xlen(changes) - 1 == pytest.approx(kept, abs=1)
+
+
 async def test_what_is_younger_than_the_retention_stays(bus: Bus) -> None:
     events = streams.events_key("0")
     await bus.client.delete(events)

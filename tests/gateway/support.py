@@ -173,6 +173,9 @@ class World:
     async def sync(self, record: SyncRecord) -> None:
         await self._add(streams.FEED_SYNC, "sync", codec.encode(record))
 
+    async def log(self, record: MemoryRecord) -> None:
+        await self._add(streams.FEED_MEMORY, "memory", codec.encode(record))
+
     async def heartbeat(self, *groups: str, state: str = "live") -> None:
         for group in groups or ("peers", "sync"):
             ts = await self.now()

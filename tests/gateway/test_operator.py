@@ -258,6 +258,13 @@ async def test_a_silence_is_pushed_to_those_who_follow_the_sources(http: aiohttp
         assert frame["data"] == {NAME: {"silenced_until": None, "silence_reason": None}}
 
 
+@pytest.mark.parametrize(("who", "access"), [(OPS, "operator"), (ANNA, "viewer")])
+async def test_health_tells_who_asks_what_they_may_do(
+    http: aiohttp.ClientSession, who: dict[str, str], access: str
+) -> None:
+    assert (await ask(http, "GET", "/api/health", headers=who))[1]["access"] == access
+
+
 async def test_a_half_whose_failing_sources_are_silenced_is_stale_and_no_alarm(
     http: aiohttp.ClientSession, world: World
 ) -> None:

@@ -2,16 +2,8 @@ from typing import Any
 
 import pytest
 
-from processors.tools.overview import (
-    BusSeen,
-    GatewaySeen,
-    HalfSeen,
-    Overview,
-    PartitionSeen,
-    SourceSeen,
-    conspicuous,
-    troubles,
-)
+from processors.tools.overview import BusSeen, GatewaySeen, HalfSeen, Overview, SourceSeen, conspicuous, troubles
+from schemas.answers import PartitionSeen
 
 
 def source(**values: Any) -> SourceSeen:

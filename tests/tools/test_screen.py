@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from processors.tools.overview import BusSeen, GatewaySeen, HalfSeen, Overview, PartitionSeen
+from processors.tools.overview import BusSeen, GatewaySeen, HalfSeen, Overview
 from processors.tools.screen import MARKS, as_json, as_lines
+from schemas.answers import PartitionSeen
 from tests.tools.test_overview import overview, source
 
 NOON = dt.datetime(2026, 11, 22, 12, 0, 0).astimezone()

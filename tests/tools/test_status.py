@@ -13,9 +13,10 @@ from redis.asyncio import Redis
 
 from processors.runtime.bus import Bus
 from processors.runtime.settings import Settings, load_settings
-from processors.tools.overview import Overview, PartitionSeen, troubles
+from processors.tools.overview import Overview, troubles
 from processors.tools.status import DEADLINE_S, observe, status
 from schemas import codec, streams
+from schemas.answers import PartitionSeen
 from schemas.metrics import SourceState
 from tests.gateway.support import World, eventually, running_gateway, summary
 from tests.servers import free_port

@@ -93,7 +93,14 @@ local function bound(key, age_ms, bytes)
 end
 local week = 7 * 24 * 3600 * 1000
 if ARGV[8] ~= '' then
-  bound(KEYS[5], 120000, 8388608)
+  -- Whoever comes back finds the last two minutes of the roster, if they fit into eight megabytes. Whoever looks at the
+  -- past finds as much as of all else where that is little: above a megabyte the older half goes.
+  local age = tonumber(ARGV[5])
+  if (redis.call('MEMORY', 'USAGE', KEYS[5]) or 0) > 1048576 then
+    local oldest = redis.call('XRANGE', KEYS[5], '-', '+', 'COUNT', 1)[1]
+    age = math.min(age, math.floor((ms - string.match(oldest[1], '^%d+')) / 2))
+  end
+  bound(KEYS[5], math.max(120000, age), 8388608)
 end
 if feed[2] > 0 then
   bound(KEYS[7], tonumber(ARGV[5]), 4194304)
