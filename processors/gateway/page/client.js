@@ -37,7 +37,9 @@
  * @property {(update: Records) => void} [records]
  * @property {(update: {channel: string, reason: string}) => void} [reset] what was told cannot be continued
  * @property {(update: {reason: string, retryInMs: number}) => void} [outage] the connection was lost, or not made
- * @property {(update: {code: number|string, message: string}) => void} [refused] it is closed: something is to be mended
+ * @property {() => void} [connected] the connection stands: once after the beginning, and after each outage
+ * @property {(update: {code: number|string, message: string, channel?: string}) => void} [refused] one channel of several
+ *   is not told, if it is named; else all is closed: something is to be mended
  */
 
 const SECOND_MS = 1000;
@@ -140,6 +142,7 @@ class Subscription {
     this.pingAt = 0; // when the next ping is due, ms
     this.askedAt = null; // when the first ping was sent that no frame has followed yet, ms
     this.isStale = false; // whether the states have been called stale since a frame came
+    this.isConnected = false; // whether the gateway has answered what was asked of it since the connection was made
     this.failures = 0; // connections in a row that did not last until a pong
     this.offset = null; // the bus's clock minus ours, ms; null before the first frame that tells
     this.retry = 0;
@@ -161,7 +164,9 @@ class Subscription {
     clearTimeout(this.retry);
     const { socket } = this;
     this.socket = null;
-    socket?.close();
+    // To close it before it is open is reported as a failure.
+    if (socket?.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+    else socket?.close();
   }
 
   open() {
@@ -185,6 +190,8 @@ class Subscription {
     this.wish.since = this.wish.at === undefined ? since : {};
     if (this.token !== null) this.send({ op: "auth", token: this.token });
     this.send(this.wish);
+    // Where nothing has changed meanwhile nothing would tell for seconds that all is well again.
+    if (this.heardAt !== null) this.ask(this.openedAt);
     this.beganAt = this.openedAt;
   }
 
@@ -208,7 +215,12 @@ class Subscription {
     if (this.failures === 0) this.pingAt = this.heardAt + this.silentMs / 2;
     let told = null;
     try {
-      told = this.take(JSON.parse(text));
+      const frame = JSON.parse(text);
+      told = this.take(frame);
+      if (!this.isConnected && frame.type !== "welcome" && frame.type !== "error") {
+        this.isConnected = true;
+        this.tell("connected");
+      }
     } catch (error) {
       this.lose(`what the gateway sent is of no use: ${error.message}`);
     }
@@ -217,26 +229,30 @@ class Subscription {
 
   take(frame) {
     if (typeof frame.type !== "string") throw new Error("it is no frame");
-    if (frame.type === "welcome" || frame.type === "pong") {
-      this.offset = frame.ts - this.heardAt;
-      if (frame.type === "pong") this.failures = 0;
-      return null;
-    }
+    // Frames come late, never early: the one that was fastest tells best.
+    if (frame.type === "welcome") this.offset = -Infinity;
+    if (frame.ts - this.heardAt > this.offset) this.offset = frame.ts - this.heardAt;
+    if (frame.type === "pong") this.failures = 0;
     if (frame.type === "error") return this.takeError(frame);
     return this.held.get(frame.channel)?.take(frame) ?? null;
   }
 
   takeError({ code, message, channel }) {
-    if (code !== "busy" && code !== "bad_position") return this.refuse(code, message);
+    if (code !== "busy" && code !== "bad_position") return this.refuse(code, message, channel);
     for (const held of this.held.values()) {
       if (code === "bad_position" && [undefined, held.channel].includes(channel)) held.forget();
     }
     throw new Error(message);
   }
 
-  refuse(code, message) {
-    this.close();
-    return ["refused", { code, message }];
+  refuse(code, message, channel) {
+    if (channel === undefined || this.held.size === 1) {
+      this.close();
+      return ["refused", { code, message }];
+    }
+    this.held.delete(channel);
+    this.wish.channels = [...this.held.keys()];
+    return ["refused", { code, message, channel }];
   }
 
   tell(handler, update) {
@@ -246,6 +262,7 @@ class Subscription {
   lose(reason, code) {
     const { socket } = this;
     this.socket = null;
+    this.isConnected = false;
     socket.close();
     for (const held of this.held.values()) held.pieces = [];
     if (code in FINAL) return this.tell(...this.refuse(code, FINAL[code]));
@@ -311,12 +328,17 @@ export class Pulse {
    * @param {string[]} channels
    * @param {Wish} [wish]
    * @param {Handlers} [handlers]
-   * @returns {{close: () => void}}
+   * @returns {{close: () => void, offsetMs: ?number}} `offsetMs`: the bus's clock minus ours; null before it was told
    */
   subscribe(channels, wish = {}, handlers = {}) {
     const subscription = new Subscription(this.url, this.token, this.silentMs, channels, wish, handlers);
     this.subscriptions.add(subscription);
-    return { close: () => this.subscriptions.delete(subscription) && subscription.close() };
+    return {
+      close: () => this.subscriptions.delete(subscription) && subscription.close(),
+      get offsetMs() {
+        return subscription.offset;
+      },
+    };
   }
 
   /** Close all subscriptions. */

@@ -1,0 +1,83 @@
+// How things stand, for the whole page: where each half comes from, how old its newest data is, and the connection.
+
+import { make, setText } from "/static/core/dom.js";
+import { clock, span } from "/static/core/format.js";
+import { mark, setMark } from "/static/core/origin.js";
+import { Part } from "/static/core/part.js";
+import { route } from "/static/core/router.js";
+
+const HALVES = {
+  federation: { title: "Federation", groups: ["peers", "sync"] },
+  memory: { title: "Memory", groups: ["reasoning", "code"] },
+};
+const SIMULATED = { federation: "its ids begin with sim-", memory: "its messages begin with [simulated]" };
+
+export class Standing extends Part {
+  static channels = ["federation", "memory"];
+
+  build() {
+    this.badges = Object.entries(HALVES).map(([half, { title }]) => {
+      const [origin, age] = [mark(), make("span", "age")];
+      this.append(make("p", "badge", make("span", "whose", title), origin, age));
+      return { half, origin, age };
+    });
+    this.sentence = document.getElementById("sentence");
+  }
+
+  draw() {
+    const { kind } = this.store.standing;
+    document.documentElement.dataset.standing = kind;
+    for (const { half, origin } of this.badges) setMark(origin, this.store.origin(half));
+    const text = this.words();
+    setText(this.sentence, text);
+    this.sentence.title = text; // a narrow window shows its beginning
+    const { id } = route();
+    document.title = [...(id === null ? [] : [id]), this.word(), "ARK Pulse"].join(" \u2013 ");
+    this.tick();
+  }
+
+  tick() {
+    for (const { half, age } of this.badges) {
+      const newest = this.store.value(half)?.as_of;
+      setText(age, newest === undefined ? "age unknown" : `${span(this.store.now() - newest)} old`);
+    }
+  }
+
+  // For the window's title.
+  word() {
+    const { kind } = this.store.standing;
+    if (kind !== "connected") return kind === "connecting" ? "connecting" : "disconnected";
+    if (this.store.shown.past) return "past";
+    return [...new Set(this.badges.map(({ half }) => this.store.origin(half)))].join(" / ");
+  }
+
+  words() {
+    const { kind, since, reason } = this.store.standing;
+    if (kind === "connecting") return "Connecting to the gateway.";
+    if (kind === "refused") return `The gateway refuses what this page asks for: ${reason}.`;
+    if (kind === "lost") {
+      return `Disconnected since ${clock(since)}: ${reason}. Trying again by itself; what is shown is as it was then.`;
+    }
+    const halves = Object.keys(HALVES).map((half) => this.wordsOf(half)).filter((words) => words !== "");
+    return halves.length > 0 ? halves.join(" ") : "Everything is live.";
+  }
+
+  // Of a half that is not live.
+  wordsOf(half) {
+    const { title, groups } = HALVES[half];
+    switch (this.store.origin(half)) {
+      case "unknown":
+        return `${title}: nothing is known yet.`;
+      case "simulated":
+        return `${title} is simulated, no live source has been found: ${SIMULATED[half]}.`;
+      case "stale": {
+        const silent = groups.filter((group) => this.store.origin(half, group) !== "live");
+        return `${title} is stale: the sources of ${silent.join(" and ")} are silent, the last known values are shown.`;
+      }
+      default:
+        return "";
+    }
+  }
+}
+
+customElements.define("pulse-standing", Standing);

@@ -1,0 +1,34 @@
+// The peers that sent most in the last five minutes.
+
+import { make, setText } from "/static/core/dom.js";
+import { DASH, bytes } from "/static/core/format.js";
+import { mark, setMark } from "/static/core/origin.js";
+import { Part } from "/static/core/part.js";
+import { Ranking } from "/static/federation/ranking.js";
+
+const MOST = 10;
+
+class Talkers extends Part {
+  static channels = ["federation"];
+
+  build() {
+    this.origin = mark();
+    this.ranking = new Ranking(MOST, (size) => bytes(size).join(" "));
+    this.none = make("p", "empty");
+    const title = make("h3", "", "Sent most", make("small", "", "in five minutes"), this.origin);
+    title.id = "talkers-title";
+    const panel = make("section", "panel talkers", title, this.ranking.element, this.none);
+    panel.setAttribute("aria-labelledby", title.id);
+    this.append(panel);
+  }
+
+  draw() {
+    const talkers = this.store.value("federation")?.top_talkers;
+    setMark(this.origin, talkers === undefined ? "unknown" : this.store.origin("federation", "sync"));
+    this.ranking.show((talkers ?? []).map(({ id, bytes: size }) => [id, size]));
+    this.none.hidden = talkers?.length > 0;
+    setText(this.none, talkers === undefined ? `${DASH} unknown` : "No peer has sent anything.");
+  }
+}
+
+customElements.define("pulse-talkers", Talkers);
