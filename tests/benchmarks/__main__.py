@@ -24,6 +24,7 @@ from tests.benchmarks import (
     idle_clients,
     load,
     memory,
+    page,
     slow,
     sources,
     workers,
@@ -47,6 +48,7 @@ _ALL: Final[dict[str, Callable[[], str]]] = {
     "slow": slow.measure,
     "herd": herd.measure,
     "idle_clients": idle_clients.measure,
+    "page": page.measure,
 }
 
 

@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Page
 
 from processors.gateway.assets import ASSETS
 from schemas.frames import CLOSE_CODES
-from tests.browser.chromium import ARGUMENTS, CHROMIUM, MARKS
+from tests.browser.chromium import MARKS
 from tests.client.scripted import FEED, STATES, ScriptedGateway, eventually_async, scripted_gateway
 from tests.client.test_held import by_the_book
 
-# One browser, and so one event loop, for all of them: it takes a second or three to start.
-pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = MARKS
 
 PAGE = '<!doctype html><script type="module" src="/boot.js"></script>'
 POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'"
@@ -37,8 +36,10 @@ const take = (kind, update) => {
 };
 const kinds = ["state", "records", "reset", "outage", "refused"];
 const handlers = Object.fromEntries(kinds.map((kind) => [kind, (update) => take(kind, update)]));
+const connections = [];
+handlers.connected = () => connections.push(told.length);
 Object.assign(window, {
-  held, told, draw,
+  held, told, draw, connections,
   follow: (channels, wish, options) => {
     window.pulse = new Pulse(location.origin, options ?? {});
     window.pulse.subscribe(channels, wish ?? {}, handlers);
@@ -55,15 +56,7 @@ def _file(text: str, kind: str) -> Callable[[web.Request], Any]:
     return answer
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def gateway() -> AsyncIterator[ScriptedGateway]:
     routes = (
         web.get("/", _file(PAGE, "text/html")),
@@ -74,16 +67,17 @@ async def gateway() -> AsyncIterator[ScriptedGateway]:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: Browser, gateway: ScriptedGateway) -> AsyncIterator[Page]:
-    """An open page that follows nothing yet. Fails the test if anything of it throws."""
-    complaints: list[str] = []
-    page = await browser.new_page()
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    await page.goto(gateway.url)
-    yield page
-    await page.close()
-    assert complaints == []
+@pytest.fixture
+def forgiven() -> tuple[str, ...]:
+    """The browser reports what the gateway does to connections, and that it has no icon."""
+    return ("WebSocket connection to", "Failed to load resource")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(tab: Page, gateway: ScriptedGateway) -> Page:
+    """An open page that follows nothing yet."""
+    await tab.goto(gateway.url)
+    return tab
 
 
 async def told(page: Page, condition: Callable[[list[dict[str, Any]]], object]) -> list[dict[str, Any]]:
@@ -171,6 +165,36 @@ async def test_an_error_of_what_was_asked_for_is_told(page: Page, gateway: Scrip
     assert await told(page, lambda updates: updates) == [
         {"kind": "refused", "code": "unknown_channel", "message": "weather is none"}
     ]
+
+
+async def test_one_channel_that_is_refused_leaves_the_others_alone(page: Page, gateway: ScriptedGateway) -> None:
+    error = {"type": "error", "code": "out_of_reach", "message": "it begins later", "channel": "peers"}
+    gateway.instead = [json.dumps(error)]
+    await page.evaluate("follow(['federation', 'peers'], { at: 1, speed: 0 })")
+    told_ = {name: value for name, value in error.items() if name != "type"}
+    assert await told(page, lambda updates: updates) == [{"kind": "refused"} | told_]
+    gateway.cut()
+    await told(page, lambda updates: any(update["kind"] == "state" for update in updates))
+    assert [asked["channels"] for asked in gateway.asked] == [["federation", "peers"], ["federation"]]
+
+
+async def test_a_connection_that_stands_is_told_once_before_what_it_brings(
+    page: Page, gateway: ScriptedGateway
+) -> None:
+    await page.evaluate("follow(['federation'])")
+    await told(page, lambda updates: kinds(updates) == ["state"])
+    gateway.cut()
+    await told(page, lambda updates: kinds(updates) == ["state", "outage", "state"])
+    assert await page.evaluate("connections") == [0, 2]
+
+
+async def test_a_connection_is_known_to_stand_where_nothing_is_to_be_told(page: Page, gateway: ScriptedGateway) -> None:
+    await page.evaluate("follow(['federation'])")
+    await told(page, lambda updates: updates)
+    gateway.instead = ['{"type":"welcome","ts":1}']
+    await page.evaluate("connections.length = 0")
+    gateway.cut()
+    await eventually_async(lambda: page.evaluate("connections.length === 1"))
 
 
 async def test_a_token_is_shown_before_anything_is_asked_for(page: Page, gateway: ScriptedGateway) -> None:
