@@ -144,7 +144,7 @@ async def test_a_page_that_was_closed_says_why_and_comes_back(page: Page, gatewa
     await gateway.close(code)
     (_, outage, _) = await told(page, lambda updates: len(updates) == 3)
     delays_ms = {"going_away": 200, "full": 25, "too_slow": 0}
-    assert outage == {"kind": "outage", "reason": f"closed with {code}", "retryInMs": delays_ms[name]}
+    assert outage == {"kind": "outage", "reason": f"closed with {code}", "retryInMs": delays_ms[name], "code": code}
     assert [asked["since"] for asked in gateway.asked] == [{}, {"federation": "1.0"}]
 
 

@@ -37,14 +37,10 @@ async def mesh_of(world: World, count: int) -> None:
 
 async def test_the_tiles_show_the_summary_with_its_units(page: Page, world: World) -> None:
     await world.heartbeat()
-    values = {
-        "latency_p50": 8.25,
-        "latency_p95": 20.0,
-        "latency_p99": 240.4,
-        "sync_bytes_rate": 2048.0,
-        "sync_rate": 0.25,
-    }
-    await world.summary(network_health=81.25, data_integrity=100.0, total_peers=2_000, online_peers=1_625, **values)
+    await world.summary(
+        network_health=81.25, data_integrity=100.0, total_peers=2_000, online_peers=1_625, latency_p50=8.25,
+        latency_p95=20.0, latency_p99=240.4, sync_bytes_rate=2048.0, sync_rate=0.25,
+    )  # fmt: skip
     await expect(tile(page, "Network health").locator(".value")).to_have_text("81.3%")
     await expect(tile(page, "Data integrity").locator(".value")).to_have_text("100%")
     await expect(tile(page, "Peers online")).to_contain_text("1,625of 2,000 known")

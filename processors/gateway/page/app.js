@@ -1,9 +1,8 @@
 // The page: one store, a view for each route, and what stands above them.
 
 import { checkAccess } from "/static/login.js";
-import { wake } from "/static/core/frames.js";
 import { make } from "/static/core/dom.js";
-import { Part } from "/static/core/part.js";
+import { Part, changeAll } from "/static/core/part.js";
 import { route } from "/static/core/router.js";
 import { Store } from "/static/core/store.js";
 import "/static/core/theme.js";
@@ -29,7 +28,7 @@ function showRoute() {
     if (link.dataset.view === (LINKS[view] ?? view)) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  wake();
+  changeAll();
 }
 
 store.addEventListener("standing", () => store.standing.kind === "connected" || checkAccess());

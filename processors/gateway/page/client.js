@@ -36,10 +36,11 @@
  * @property {(update: State) => void} [state]
  * @property {(update: Records) => void} [records]
  * @property {(update: {channel: string, reason: string}) => void} [reset] what was told cannot be continued
- * @property {(update: {reason: string, retryInMs: number}) => void} [outage] the connection was lost, or not made
+ * @property {(update: {reason: string, retryInMs: number, code?: number|string}) => void} [outage] the connection was
+ *   lost, or not made; `code` is that of the gateway, if it closed it or said "busy"
  * @property {() => void} [connected] the connection stands: once after the beginning, and after each outage
- * @property {(update: {code: number|string, message: string, channel?: string}) => void} [refused] one channel of several
- *   is not told, if it is named; else all is closed: something is to be mended
+ * @property {(update: {code: number|string, message: string, channel?: string}) => void} [refused] one channel of
+ *   several is not told, if it is named; else all is closed: something is to be mended
  */
 
 const SECOND_MS = 1000;
@@ -138,6 +139,7 @@ class Subscription {
     this.held = new Map(channels.map((channel) => [channel, new Held(channel, wish.since?.[channel])]));
     this.socket = null; // null while there is no connection
     this.openedAt = 0; // when the newest connection was begun, ms
+    this.beganAt = null; // when it was asked for what is told last, ms; null before
     this.heardAt = null; // when a frame came last, ms; null before the first
     this.pingAt = 0; // when the next ping is due, ms
     this.askedAt = null; // when the first ping was sent that no frame has followed yet, ms
@@ -198,7 +200,7 @@ class Subscription {
   // From when the past is to be played, ms; undefined: live, as it was once it had come up with the present.
   moment() {
     const { at, speed = 1 } = this.wish;
-    if (at === undefined || this.beganAt === undefined || this.offset === null) return at;
+    if (at === undefined || this.beganAt === null || this.offset === null) return at;
     const played = Math.round(at + Math.max(0, this.heardAt - this.beganAt) * speed);
     return played < this.heardAt + this.offset ? played : undefined;
   }
@@ -222,7 +224,8 @@ class Subscription {
         this.tell("connected");
       }
     } catch (error) {
-      this.lose(`what the gateway sent is of no use: ${error.message}`);
+      const { code, message } = error;
+      this.lose(code === undefined ? `what the gateway sent is of no use: ${message}` : message, code);
     }
     if (told !== null) this.tell(...told);
   }
@@ -242,7 +245,7 @@ class Subscription {
     for (const held of this.held.values()) {
       if (code === "bad_position" && [undefined, held.channel].includes(channel)) held.forget();
     }
-    throw new Error(message);
+    throw Object.assign(new Error(message), { code });
   }
 
   refuse(code, message, channel) {
@@ -273,7 +276,7 @@ class Subscription {
     else this.failures += 1;
     const retryInMs = Math.random() * longest;
     this.retry = setTimeout(() => this.open(), retryInMs);
-    return this.tell("outage", { reason, retryInMs });
+    return this.tell("outage", { reason, retryInMs, code });
   }
 
   // Once a second: a network that is gone says nothing, an answer that stays away is a lost connection. Silence counts
@@ -306,7 +309,8 @@ class Subscription {
     const { socket } = this;
     const now = Date.now();
     this.ask(now);
-    return setTimeout(() => socket === this.socket && this.heardAt < now && this.lose("the network has changed"), PROBE_MS);
+    const isAnother = () => socket === this.socket && this.heardAt < now;
+    return setTimeout(() => isAnother() && this.lose("the network has changed"), PROBE_MS);
   }
 }
 

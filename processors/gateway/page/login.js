@@ -33,6 +33,9 @@ async function refusal(token) {
   }
 }
 
+// Escape would leave a page that can do nothing.
+at("login").addEventListener("cancel", (event) => event.preventDefault());
+
 at("login-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const problem = await refusal(at("token").value);

@@ -16,6 +16,18 @@ export function draw(name, attributes, ...content) {
   return made;
 }
 
+/** Have `parent` hold these elements, in their order. The one with the focus is not moved, which would take it away. */
+export function place(parent, elements) {
+  const wanted = new Set(elements);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  let next = null;
+  for (const element of elements.toReversed()) {
+    const isRight = element.parentNode === parent && element.nextSibling === next;
+    if (!isRight && !element.contains(document.activeElement)) parent.insertBefore(element, next);
+    next = element;
+  }
+}
+
 /** An unchanged text is not written: it would be laid out, and read out, again. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -1,6 +1,7 @@
 // Numbers and moments as people read them. Unknown is undefined or null, is never shown as 0, and is not for these.
 
 export const DASH = "\u2014";
+export const UNKNOWN = `${DASH} unknown`;
 
 const FORMATS = [0, 1, 2, 3].map(
   (digits) => new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }),

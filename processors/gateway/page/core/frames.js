@@ -42,16 +42,10 @@ export function forget(part) {
   waiting.delete(part);
 }
 
-/** Something is shown that was hidden. */
-export function wake() {
-  if (waiting.size > 0) ask();
-}
-
-/** Calls `step(nowMs)` in every picture frame until it returns false, or what this returns is called. */
+/** Calls `step(nowMs)` in every picture frame until it returns false. */
 export function animate(step) {
   steps.add(step);
   ask();
-  return () => steps.delete(step);
 }
 
 /** How fast frames followed each other while something moved: `{perSecond, worstMs}` of up to five seconds, or null. */

@@ -2,6 +2,8 @@
 
 import { getJson } from "/static/core/fetched.js";
 
+const RENEWED_MS = 30000; // a summary that is that old is renewed, as long as somebody aggregates
+
 export class History {
   /** Of the channel "federation" or "memory": `points` samples, at most, of a stretch of `spanMs`. */
   constructor(channel, spanMs, points) {
@@ -11,14 +13,12 @@ export class History {
     this.points = points;
     this.samples = []; // summaries, oldest first, one a step
     this.loading = null; // stops the question that is under way
-    this.begins = null; // the oldest moment that the gateway has, ms; null before it is known
   }
 
   /** Forget everything. */
   clear() {
     this.loading?.abort();
     this.samples = [];
-    this.begins = null;
   }
 
   /** Begin anew with what was before `end`, ms. A gateway that does not answer leaves what is known. */
@@ -26,19 +26,13 @@ export class History {
     this.loading?.abort();
     this.loading = new AbortController();
     const { signal } = this.loading;
-    const stretch = `from=${Math.round(end - this.spanMs)}&to=${Math.round(end)}&points=${this.points}`;
+    const stretch = `from=${Math.max(0, Math.round(end - this.spanMs))}&to=${Math.round(end)}&points=${this.points}`;
     try {
       const answer = await getJson(`/api/v1/history?channel=${this.channel}&${stretch}`, { signal });
-      if (!signal.aborted) this.begin(answer, end);
+      if (!signal.aborted) this.samples = [...answer.samples, ...this.samples.filter(({ ts }) => ts > end)];
     } catch {
       // No answer, or one that came too late: the line begins with what is known, or comes now.
     }
-  }
-
-  begin({ samples, begins }, end) {
-    const later = this.samples.filter(({ ts }) => ts > end);
-    this.samples = [...samples, ...later];
-    this.begins = begins ?? null;
   }
 
   /** A newer summary. Of those of one step the newest is kept. */
@@ -53,8 +47,20 @@ export class History {
     samples.splice(0, old);
   }
 
-  /** A field over time, oldest first: `[ts, value]`, null where it was unknown. */
+  /** Until when, ms, its values hold at the moment `now`: the last one only while something is heard. */
+  until(now, isHeard) {
+    return isHeard ? now : Math.min(now, this.samples.at(-1)?.ts ?? now);
+  }
+
+  /** A field over time, oldest first: `[ts, value]`, null where it was unknown: also where nobody said anything. */
   series(field) {
-    return this.samples.map((sample) => [sample.ts, sample[field] ?? null]);
+    const holdsMs = RENEWED_MS + 2 * this.stepMs;
+    const series = [];
+    for (const sample of this.samples) {
+      const before = series.at(-1)?.[0] ?? sample.ts;
+      if (sample.ts - before > holdsMs) series.push([before + RENEWED_MS, null]);
+      series.push([sample.ts, sample[field] ?? null]);
+    }
+    return series;
   }
 }

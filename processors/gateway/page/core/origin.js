@@ -9,10 +9,14 @@ export function worst(kinds) {
   return RANKS[Math.max(...kinds.map((kind) => RANKS.indexOf(kind ?? "unknown")))];
 }
 
+/** What a group of a summary is: one of which nothing was ever known is no stale one. */
+export function kindOf(group) {
+  return group?.as_of === undefined ? "unknown" : group.source;
+}
+
 /** A mark; `short`: its word is for those who hear the page. */
 export function mark(kind = "unknown", { short = false } = {}) {
   const made = make("span", "origin", make("i", "shape"), make("span", short ? "hidden" : "word"));
-  made.firstChild.setAttribute("aria-hidden", "true");
   setMark(made, kind);
   return made;
 }

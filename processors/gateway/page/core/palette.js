@@ -1,6 +1,6 @@
 // The colours of the present theme as a canvas needs them.
 
-const NAMES = ["bg", "panel", "raised", "line", "text", "soft", "faint", "cyan", "gold", "green", "red"];
+const NAMES = ["bg", "panel", "line", "text", "soft", "cyan", "gold", "green", "red"];
 let colours = null; // null: to be read
 
 /** By their names in the style sheet, without the dashes. */

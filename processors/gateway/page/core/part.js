@@ -56,6 +56,10 @@ export function changeAll() {
   for (const part of parts) part.changed();
 }
 
-setInterval(() => {
+function tick() {
+  if (document.hidden) return;
   for (const part of parts) if (part.closest("[hidden]") === null) part.tick();
-}, SECOND_MS);
+}
+
+setInterval(tick, SECOND_MS);
+document.addEventListener("visibilitychange", tick); // nobody is to read how old something was long ago

@@ -15,7 +15,8 @@ export function route() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [name, ...rest] = path.split("/");
   const id = rest.length > 0 && rest[0] !== "" ? decoded(rest.join("/")) : null;
-  const view = name === "peers" && id === null ? "federation" : (VIEWS[name] ?? "federation");
+  const isKnown = Object.hasOwn(VIEWS, name) && (name !== "peers" || id !== null);
+  const view = isKnown ? VIEWS[name] : "federation";
   return { view, id, parameters: new URLSearchParams(query) };
 }
 

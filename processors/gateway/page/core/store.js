@@ -2,11 +2,14 @@
 
 import { Pulse } from "/static/client.js";
 import { History } from "/static/core/history.js";
-import { worst } from "/static/core/origin.js";
+import { kindOf, worst } from "/static/core/origin.js";
 import { changeAll } from "/static/core/part.js";
 
 /** The channels that the page follows. */
 export const CHANNELS = ["federation", "peers", "memory", "sync", "logs", "sources"];
+
+/** Where the values of each half come from. */
+export const GROUPS = { federation: ["peers", "sync"], memory: ["reasoning", "code"] };
 
 const RATE = 10;
 const HISTORY_MS = 10 * 60 * 1000;
@@ -27,7 +30,9 @@ export class Store extends EventTarget {
     this.startedAt = 0; // when what is shown began to play, ms of our clock
     this.states = new Map(); // newest state by channel
     this.refused = new Set(); // channels that the past does not reach
+    this.problem = ""; // why what was asked for is not shown
     this.updates = 0; // how many came, ever
+    this.heardAt = Date.now(); // when the newest came, ms of our clock
     this.offsetMs = 0; // the bus's clock minus ours
     setInterval(() => this.look(), 1000);
     this.follow({ past: false });
@@ -56,7 +61,9 @@ export class Store extends EventTarget {
     const state = this.states.get(channel);
     if (state === undefined || state.value === null) return "unknown";
     if (state.asOf === null && Object.keys(state.value).length === 0) return "unknown";
-    const own = groups.length > 0 ? worst(groups.map((group) => state.value[group]?.source)) : (state.source ?? "live");
+    const all = GROUPS[channel] ?? [];
+    if (all.length > 0 && all.every((group) => kindOf(state.value[group]) === "unknown")) return "unknown";
+    const own = groups.length > 0 ? worst(groups.map((group) => kindOf(state.value[group]))) : (state.source ?? "live");
     return this.asHeard(own, state.stale);
   }
 
@@ -101,14 +108,24 @@ export class Store extends EventTarget {
   follow(shown) {
     this.subscription?.close();
     this.coming = shown;
+    this.problem = "";
     const wish = shown.past ? { rate: RATE, at: shown.at, speed: shown.speed } : { rate: RATE };
     this.subscription = this.pulse.subscribe(CHANNELS, wish, {
       state: (update) => this.take(update),
       records: (update) => this.tell(update),
-      outage: ({ reason }) => this.stand("lost", reason),
+      outage: (update) => this.lose(update),
       refused: (update) => this.refuse(update),
       connected: () => this.connect(),
     });
+  }
+
+  lose({ reason, code }) {
+    const { past } = this.coming ?? this.shown;
+    if (!past || code !== "busy") return this.stand("lost", reason);
+    // As many as may be are in the past already.
+    this.follow({ past: false });
+    this.problem = `The past cannot be shown now: ${reason}.`;
+    return undefined;
   }
 
   connect() {
@@ -137,7 +154,7 @@ export class Store extends EventTarget {
 
   stand(kind, reason) {
     const isLost = kind === "lost" || kind === "refused";
-    const since = isLost ? (this.standing.since ?? Date.now()) : null;
+    const since = isLost ? (this.standing.since ?? this.heardAt) : null;
     this.standing = { kind, since, reason };
     this.dispatchEvent(new Event("standing"));
     changeAll();
@@ -163,6 +180,7 @@ export class Store extends EventTarget {
 
   tell(update) {
     this.updates += 1;
+    if (!update.stale) this.heardAt = Date.now();
     for (const part of this.parts.get(update.channel)) {
       part.take(update);
       part.changed();

@@ -6,11 +6,10 @@ import { Part, changeAll } from "/static/core/part.js";
 
 const THEMES = ["dark", "light", "system"];
 
-export class ThemeButton extends Part {
+class ThemeButton extends Part {
   build() {
     this.word = make("span");
     this.button = make("button", "plain", make("i", "sun"), this.word);
-    this.button.type = "button";
     this.button.onclick = () => this.choose(THEMES[(THEMES.indexOf(this.theme) + 1) % THEMES.length]);
     this.append(this.button);
     this.show();

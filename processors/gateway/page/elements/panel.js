@@ -1,18 +1,26 @@
 // What panels have in common.
 
-import { make, setText } from "/static/core/dom.js";
+import { make, place, setText } from "/static/core/dom.js";
 import { mark, setMark } from "/static/core/origin.js";
 
-/** A region under a heading that says where its values come from. `name` is its class. */
+let headings = 0; // that name a region
+
+/** A region named by a heading, which is to be part of its content. `name` is its class. */
+export function region(name, heading, ...content) {
+  heading.id = `heading-${(headings += 1)}`;
+  const made = make("section", `panel ${name}`, ...content);
+  made.setAttribute("aria-labelledby", heading.id);
+  return made;
+}
+
+/** A region under a heading that says where its values come from. */
 export class Panel {
   constructor(name, title, ...content) {
     this.heading = make("h3", "", title);
-    this.heading.id = `panel-${name}`;
     this.note = make("small");
     this.origin = mark();
     const heading = make("div", "heading", this.heading, this.note, this.origin);
-    this.element = make("section", `panel ${name}`, heading, ...content);
-    this.element.setAttribute("aria-labelledby", this.heading.id);
+    this.element = region(name, this.heading, heading, ...content);
   }
 
   say(origin, words) {
@@ -39,10 +47,7 @@ export function facts(names) {
 /** Have `parent` show what belongs to `keys`, in their order; `rows`, by key, have an `element`, and are kept. */
 export function arrange(parent, rows, keys, create) {
   const wanted = new Set(keys);
-  for (const [key, { element }] of rows) if (!wanted.has(key) && rows.delete(key)) element.remove();
-  keys.forEach((key, index) => {
-    if (!rows.has(key)) rows.set(key, create(key));
-    const { element } = rows.get(key);
-    if (parent.children[index] !== element) parent.insertBefore(element, parent.children[index] ?? null);
-  });
+  for (const key of rows.keys()) if (!wanted.has(key)) rows.delete(key);
+  for (const key of keys) if (!rows.has(key)) rows.set(key, create(key));
+  place(parent, keys.map((key) => rows.get(key).element));
 }

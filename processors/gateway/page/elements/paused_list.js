@@ -1,6 +1,6 @@
 // A list of records, newest first, that can be held still: by its button, and while the focus is in it.
 
-import { make, setText } from "/static/core/dom.js";
+import { make, place, setText } from "/static/core/dom.js";
 
 const gap = (count) => make("li", "gap", `${count} left out`);
 
@@ -68,10 +68,6 @@ export class PausedList {
       setText(this.none, this.empty(this.isKnown));
       rows.push(this.none);
     }
-    const kept = new Set(rows);
-    for (const row of [...this.list.children]) if (!kept.has(row)) row.remove();
-    rows.forEach((row, index) => {
-      if (this.list.children[index] !== row) this.list.insertBefore(row, this.list.children[index] ?? null);
-    });
+    place(this.list, rows);
   }
 }

@@ -5,23 +5,22 @@ import { clock, span } from "/static/core/format.js";
 import { mark, setMark } from "/static/core/origin.js";
 import { Part } from "/static/core/part.js";
 import { route } from "/static/core/router.js";
+import { GROUPS } from "/static/core/store.js";
 
-const HALVES = {
-  federation: { title: "Federation", groups: ["peers", "sync"] },
-  memory: { title: "Memory", groups: ["reasoning", "code"] },
-};
+const HALVES = { federation: "Federation", memory: "Memory" };
 const SIMULATED = { federation: "its ids begin with sim-", memory: "its messages begin with [simulated]" };
 
 export class Standing extends Part {
   static channels = ["federation", "memory"];
 
   build() {
-    this.badges = Object.entries(HALVES).map(([half, { title }]) => {
+    this.badges = Object.entries(HALVES).map(([half, title]) => {
       const [origin, age] = [mark(), make("span", "age")];
       this.append(make("p", "badge", make("span", "whose", title), origin, age));
       return { half, origin, age };
     });
     this.sentence = document.getElementById("sentence");
+    this.store.addEventListener("standing", () => this.entitle()); // of a page that is hidden, too
   }
 
   draw() {
@@ -31,9 +30,13 @@ export class Standing extends Part {
     const text = this.words();
     setText(this.sentence, text);
     this.sentence.title = text; // a narrow window shows its beginning
+    this.entitle();
+    this.tick();
+  }
+
+  entitle() {
     const { id } = route();
     document.title = [...(id === null ? [] : [id]), this.word(), "ARK Pulse"].join(" \u2013 ");
-    this.tick();
   }
 
   tick() {
@@ -58,20 +61,23 @@ export class Standing extends Part {
     if (kind === "lost") {
       return `Disconnected since ${clock(since)}: ${reason}. Trying again by itself; what is shown is as it was then.`;
     }
+    const { problem, shown: { past } } = this.store;
     const halves = Object.keys(HALVES).map((half) => this.wordsOf(half)).filter((words) => words !== "");
-    return halves.length > 0 ? halves.join(" ") : "Everything is live.";
+    if (halves.length === 0) halves.push(past ? "Everything was live." : "Everything is live.");
+    return [problem, past ? "This is the past." : "", ...halves].filter((words) => words !== "").join(" ");
   }
 
   // Of a half that is not live.
   wordsOf(half) {
-    const { title, groups } = HALVES[half];
+    const title = HALVES[half];
     switch (this.store.origin(half)) {
       case "unknown":
+        if (this.store.unreached(half)) return `${title}: the streams do not reach so far back.`;
         return `${title}: nothing is known yet.`;
       case "simulated":
         return `${title} is simulated, no live source has been found: ${SIMULATED[half]}.`;
       case "stale": {
-        const silent = groups.filter((group) => this.store.origin(half, group) !== "live");
+        const silent = GROUPS[half].filter((group) => this.store.origin(half, group) !== "live");
         return `${title} is stale: the sources of ${silent.join(" and ")} are silent, the last known values are shown.`;
       }
       default:

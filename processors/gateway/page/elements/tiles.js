@@ -1,62 +1,40 @@
 // Tiles: one value each, where it comes from, and a line of the last ten minutes.
 
-import { make, setText } from "/static/core/dom.js";
-import { DASH, span } from "/static/core/format.js";
-import { mark, setMark, worst } from "/static/core/origin.js";
+import { make } from "/static/core/dom.js";
+import { kindOf, worst } from "/static/core/origin.js";
 import { Part } from "/static/core/part.js";
-import { Trend } from "/static/elements/trend.js";
+import { Course, Tile } from "/static/elements/tile.js";
 
 const SECOND_MS = 1000;
-const UNKNOWN = { text: DASH, unit: "unknown", grade: "unknown" };
 
 /**
  * @typedef {object} Row one tile
  * @property {string} title
  * @property {string} field of the summary
  * @property {string[]} groups of the summary from which the value comes
- * @property {(value: any, summary: object) => {text: string, unit: string, grade?: string}} form how it is written
+ * @property {(value: any) => {text: string, unit: string, grade?: string}} form how it is written
  * @property {(summary: object) => string} [more] what is said beside a value that is known
  * @property {string[]} [lines] fields that the line shows, on one scale; the field itself if absent, none if empty
  */
 
-// One tile; its elements are made once, and only what changed is written.
-class Tile {
+class Value extends Tile {
   constructor(row) {
-    this.row = row;
-    this.lines = row.lines ?? [row.field];
-    this.origin = mark();
-    this.text = make("b");
-    this.unit = make("small");
-    this.value = make("dd", "value", this.text, this.unit);
-    this.more = make("dd", "more");
-    this.trend = new Trend(this.lines.length);
-    this.range = make("dd", "range");
-    const line = this.lines.length > 0 ? [make("dd", "line", this.trend.svg), this.range] : [];
-    this.element = make("div", "tile", make("dt", "", row.title, this.origin), this.value, this.more, ...line);
+    const lines = row.lines ?? [row.field];
+    const course = new Course(lines.length, (value) => row.form(value).text);
+    super(row.title, ...(lines.length > 0 ? course.elements : []));
+    Object.assign(this, { row, lines, course });
   }
 
-  show(summary, origin) {
+  tell(summary, origin) {
     const { field, form, more } = this.row;
     const value = summary?.[field];
-    const isKnown = value !== undefined;
-    const { text, unit, grade = "" } = isKnown ? form(value, summary) : UNKNOWN;
-    setText(this.text, text);
-    setText(this.unit, unit);
-    this.value.className = `value ${grade}`;
-    setText(this.more, isKnown ? (more?.(summary) ?? "") : "");
-    setMark(this.origin, isKnown ? origin : "unknown");
+    const isKnown = value !== undefined && origin !== "unknown";
+    this.show(isKnown ? { ...form(value), more: more?.(summary) } : null, origin);
   }
 
-  showLine(history, now) {
+  showLine(history, end, heard) {
     if (this.lines.length === 0) return;
-    const lists = this.lines.map((field) => history.series(field));
-    const range = this.trend.show(lists, now, history.spanMs);
-    setText(this.range, range === null ? "" : this.words(range, now - lists[0][0][0]));
-  }
-
-  words(range, length) {
-    const [least, most] = range.map((value) => this.row.form(value, {}).text);
-    return least === most ? `steady for ${span(length)}` : `${least} to ${most} in ${span(length)}`;
+    this.course.show(this.lines.map((field) => history.series(field)), end, history.spanMs, heard);
   }
 }
 
@@ -68,7 +46,7 @@ export class Tiles extends Part {
     super();
     this.channel = channel;
     this.select = select;
-    this.tiles = rows.map((row) => new Tile(row));
+    this.tiles = rows.map((row) => new Value(row));
     this.linesAt = -SECOND_MS; // when the lines were drawn, ms of the page
   }
 
@@ -79,8 +57,8 @@ export class Tiles extends Part {
   draw() {
     const summary = this.select(this.store);
     for (const tile of this.tiles) {
-      const kinds = tile.row.groups.map((group) => summary?.[group]?.source);
-      tile.show(summary, this.store.asHeard(worst(kinds)));
+      const kinds = tile.row.groups.map((group) => kindOf(summary?.[group]));
+      tile.tell(summary, this.store.asHeard(worst(kinds)));
     }
     if (performance.now() >= this.linesAt + SECOND_MS) this.tick();
   }
@@ -88,7 +66,9 @@ export class Tiles extends Part {
   tick() {
     this.linesAt = performance.now();
     const history = this.store.history(this.channel);
-    for (const tile of this.tiles) tile.showLine(history, this.store.now());
+    const now = this.store.now();
+    const heard = history.until(now, this.store.standing.kind === "connected");
+    for (const tile of this.tiles) tile.showLine(history, now, heard);
   }
 }
 

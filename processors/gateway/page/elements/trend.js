@@ -39,14 +39,14 @@ export class Trend {
     this.svg = draw("svg", { ...box, class: "trend", "aria-hidden": "true" }, ...this.paths);
   }
 
-  /** Show series over the stretch of `spanMs` before `end`. Returns their bounds. */
-  show(lists, end, spanMs) {
+  /** Show series, known until `heard`, over the stretch of `spanMs` before `end`. Returns their bounds. */
+  show(lists, end, spanMs, heard = end) {
     const range = bounds(lists);
     const [least, most] = range ?? [0, 0];
     const x = (moment) => (WIDTH * Math.max(0, 1 - (end - moment) / spanMs)).toFixed(2);
     const share = (value) => (most === least ? 0.5 : (value - least) / (most - least));
     const y = (value) => (HEIGHT - EDGE - share(value) * (HEIGHT - 2 * EDGE)).toFixed(1);
-    lists.forEach((series, index) => this.paths[index].setAttribute("d", stepped(series, end, x, y)));
+    lists.forEach((series, index) => this.paths[index].setAttribute("d", stepped(series, heard, x, y)));
     return range;
   }
 }

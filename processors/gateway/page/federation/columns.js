@@ -5,6 +5,8 @@ import { bytes, number, span } from "/static/core/format.js";
 const TIERS = ["core", "trusted", "verified"];
 const STATUSES = ["online", "syncing", "offline"];
 const DIGITS = 12;
+const DIRECTIONS = /[\u202a-\u202e\u2066-\u2069]/g; // they would turn around what is written beside them, too
+const VISIBLE = /[^\p{C}\p{Z}]/u;
 
 // What the words of a filter look at: all of it, or what is named before a colon.
 const FIELDS = {
@@ -17,8 +19,11 @@ const FIELDS = {
 
 const rank = (names, name) => (names.includes(name) ? names.indexOf(name) : names.length);
 
-/** The name that a peer goes by. */
-export const nameOf = (row) => row.hostname ?? row.id;
+/** The name that a peer goes by: its hostname, if there is something to be seen of it. */
+export function nameOf({ hostname, id }) {
+  const shown = hostname?.replace(DIRECTIONS, "");
+  return shown !== undefined && VISIBLE.test(shown) ? shown : id;
+}
 
 // node-2 comes before node-10.
 const natural = (text) => text.toLowerCase().replace(/\d+/g, (digits) => digits.padStart(DIGITS, "0"));

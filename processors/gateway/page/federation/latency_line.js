@@ -1,19 +1,17 @@
 // A peer's latency since the page shows this peer.
 
-import { make, setText } from "/static/core/dom.js";
-import { number, span } from "/static/core/format.js";
-import { Trend } from "/static/elements/trend.js";
+import { number } from "/static/core/format.js";
+import { Course } from "/static/elements/tile.js";
 
 const STEP_MS = 2000;
 const MOST = 300;
 const SHORTEST_MS = 60 * 1000;
 
-export class LatencyLine {
+export class LatencyLine extends Course {
+  samples = []; // [ms of the bus, ms or null], oldest first, one a step
+
   constructor() {
-    this.samples = []; // [ms of the bus, ms or null], oldest first, one a step
-    this.trend = new Trend(1);
-    this.range = make("dd", "range");
-    this.elements = [make("dd", "line", this.trend.svg), this.range];
+    super(1, (latency) => number(latency, 1));
   }
 
   clear() {
@@ -28,14 +26,10 @@ export class LatencyLine {
     if (samples.length > MOST) samples.shift();
   }
 
-  draw(now) {
-    const length = this.samples.length > 0 ? now - this.samples[0][0] : 0;
-    const range = this.trend.show([this.samples], now, Math.max(SHORTEST_MS, length));
-    setText(this.range, range === null ? "" : this.words(range, length));
-  }
-
-  words([least, most], length) {
-    if (least === most) return `steady for ${span(length)}`;
-    return `${number(least, 1)} to ${number(most, 1)} in ${span(length)}`;
+  /** At a moment; what was heard last holds until then only while something is heard. */
+  draw(now, isHeard) {
+    const { samples } = this;
+    const length = samples.length > 0 ? now - samples[0][0] : 0;
+    this.show([samples], now, Math.max(SHORTEST_MS, length), isHeard ? now : samples.at(-1)?.[0]);
   }
 }

@@ -7,6 +7,7 @@ import { animate } from "/static/core/frames.js";
 import { mark, setMark } from "/static/core/origin.js";
 import { palette } from "/static/core/palette.js";
 import { Part } from "/static/core/part.js";
+import { region } from "/static/elements/panel.js";
 import { Card } from "/static/federation/mesh_card.js";
 import { Crowd } from "/static/federation/mesh_layout.js";
 import { inWords, legend } from "/static/federation/mesh_legend.js";
@@ -27,7 +28,7 @@ const MOST_SCALE = 2; // device pixels of a px
 const MOST_PIXELS = 4e6;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-export class Mesh extends Part {
+class Mesh extends Part {
   static channels = ["peers", "sync", "federation"];
 
   build() {
@@ -52,7 +53,6 @@ export class Mesh extends Part {
 
   compose() {
     const title = make("h3", "", "Mesh");
-    title.id = "mesh-title";
     this.mark = mark();
     title.append(this.mark);
     this.note = make("p", "note");
@@ -63,9 +63,7 @@ export class Mesh extends Part {
     this.card = new Card();
     this.empty = make("p", "empty");
     this.picture = make("div", "mesh-picture", this.below, this.above, this.empty, this.card.element);
-    const panel = make("section", "panel mesh", title, this.note, this.picture, legend());
-    panel.setAttribute("aria-labelledby", title.id);
-    this.append(panel);
+    this.append(region("mesh", title, title, this.note, this.picture, legend()));
     this.point();
   }
 

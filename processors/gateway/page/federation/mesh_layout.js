@@ -1,6 +1,8 @@
 // Where each peer stands: on the band of its tier, nearer to the core the lower its latency, in the direction that its
 // id gives it. Nothing here draws.
 
+import { RISING } from "/static/federation/peers.js";
+
 /** From the core outwards. */
 export const BANDS = ["core", "trusted", "verified", "others"];
 
@@ -30,7 +32,7 @@ function hashOf(id) {
 // What is to be seen of a row first: offline before suspicious before its status.
 function kindOf({ status, suspicion }) {
   if (status === "offline") return "offline";
-  if (suspicion >= 1) return "suspicious";
+  if (suspicion >= RISING) return "suspicious";
   return status === "online" || status === "syncing" ? status : "unknown";
 }
 

@@ -4,6 +4,7 @@ import { DASH, number } from "/static/core/format.js";
 import { nameOf } from "/static/federation/columns.js";
 import { BANDS } from "/static/federation/mesh_layout.js";
 import { bowX, bowY, toneOf } from "/static/federation/mesh_traces.js";
+import { graded } from "/static/federation/peers.js";
 
 /** Most peers with a line to the core: up to so many are worth to be drawn in every picture frame. */
 export const FEW = 120;
@@ -145,14 +146,13 @@ function paintCore(context, { frame: { x, y }, colours, health }) {
   context.lineWidth = 2;
   context.stroke();
   context.font = `600 15px ${FONT}`;
-  context.fillStyle = gradeOf(health, colours);
+  context.fillStyle = colourOf(health, colours);
   context.fillText(health === null ? DASH : `${number(health, health > 99 && health < 100 ? 1 : 0)}%`, x, y - 3);
   context.font = `10px ${FONT}`;
   context.fillStyle = colours.soft;
   context.fillText("health", x, y + 12);
 }
 
-function gradeOf(health, { soft, green, gold, red }) {
-  if (health === null) return soft;
-  return health >= 90 ? green : health >= 70 ? gold : red;
+function colourOf(health, { soft, green, gold, red }) {
+  return health === null ? soft : { good: green, fair: gold, poor: red }[graded(health)];
 }

@@ -1,14 +1,15 @@
 // What is known of one peer, as tiles.
 
-import { make, setText } from "/static/core/dom.js";
-import { DASH, bytes, moment, number, span } from "/static/core/format.js";
+import { make } from "/static/core/dom.js";
+import { bytes, moment, number, span } from "/static/core/format.js";
 import { mark, setMark } from "/static/core/origin.js";
+import { Tile } from "/static/elements/tile.js";
 import { LatencyLine } from "/static/federation/latency_line.js";
 import { CERTAIN, setStatus, statusMark, suspected } from "/static/federation/peers.js";
 
 const SUSPICIONS = { "": "heartbeats as usual", fair: "its heartbeat is late", poor: "counts as offline" };
 
-const one = (text, unit = "", more = "", grade = "") => ({ text, unit, more, grade });
+const one = (text, unit, more, grade) => ({ text, unit, more, grade });
 
 // What each tile says of a row; null where it is not known.
 const FACTS = {
@@ -26,33 +27,12 @@ const FACTS = {
   "Learnt from": ({ learnt_from: from }) => one(from),
 };
 
-class Fact {
-  constructor(title, ...more) {
-    this.origin = mark();
-    this.text = make("b");
-    this.unit = make("small");
-    this.value = make("dd", "value", this.text, this.unit);
-    this.more = make("dd", "more");
-    this.element = make("div", "tile", make("dt", "", title, this.origin), this.value, this.more, ...more);
-  }
-
-  show(fact, origin) {
-    const { text, unit, more, grade } = fact ?? one(DASH, "unknown", "", "unknown");
-    setText(this.text, text);
-    this.value.title = text;
-    setText(this.unit, unit);
-    setText(this.more, more);
-    this.value.className = `value ${grade}`;
-    setMark(this.origin, fact === null ? "unknown" : origin);
-  }
-}
-
 export class PeerFacts {
   constructor() {
     this.line = new LatencyLine();
     this.status = statusMark();
     this.origin = mark();
-    this.facts = Object.keys(FACTS).map((title) => new Fact(title, ...(title === "Latency" ? this.line.elements : [])));
+    this.facts = Object.keys(FACTS).map((title) => new Tile(title, ...(title === "Latency" ? this.line.elements : [])));
     const status = make("div", "tile", make("dt", "", "Status", this.origin), make("dd", "value", this.status));
     this.element = make("dl", "tiles", status, ...this.facts.map(({ element }) => element));
   }
@@ -62,6 +42,5 @@ export class PeerFacts {
     setStatus(this.status, row?.status ?? "unknown");
     setMark(this.origin, row === null ? "unknown" : origin);
     Object.values(FACTS).forEach((tell, index) => this.facts[index].show(row === null ? null : tell(row, now), origin));
-    this.line.draw(now);
   }
 }

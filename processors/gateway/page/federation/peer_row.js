@@ -1,12 +1,10 @@
 // One row of the table of peers.
 
 import { make, setText } from "/static/core/dom.js";
-import { DASH } from "/static/core/format.js";
+import { UNKNOWN } from "/static/core/format.js";
 import { mark, setMark } from "/static/core/origin.js";
 import { COLUMNS, nameOf } from "/static/federation/columns.js";
 import { CERTAIN, peerLink, setStatus, statusMark, suspected } from "/static/federation/peers.js";
-
-const UNKNOWN = `${DASH} unknown`;
 
 export class PeerRow {
   constructor(id) {

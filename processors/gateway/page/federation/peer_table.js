@@ -1,11 +1,12 @@
 // The table of peers: any number of them, of which only the rows in view are in the document. How it is sorted and
 // filtered is in the address.
 
-import { make, setText } from "/static/core/dom.js";
-import { DASH, number } from "/static/core/format.js";
+import { make, place, setText } from "/static/core/dom.js";
+import { UNKNOWN, number } from "/static/core/format.js";
 import { mark, setMark } from "/static/core/origin.js";
 import { Part } from "/static/core/part.js";
 import { replaceParameters, route } from "/static/core/router.js";
+import { region } from "/static/elements/panel.js";
 import { COLUMNS } from "/static/federation/columns.js";
 import { PeerOrder } from "/static/federation/peer_order.js";
 import { PeerRow } from "/static/federation/peer_row.js";
@@ -16,17 +17,7 @@ const ROW_REM = 3;
 const SETTLE_MS = 900; // rows change places once a second at most
 const [BY_NAME] = COLUMNS;
 
-// The elements in their order, without moving the one that has the focus, which would take it away.
-function arrange(parent, elements) {
-  let next = null;
-  for (const element of elements.toReversed()) {
-    const isRight = element.parentNode === parent && element.nextSibling === next;
-    if (!isRight && !element.contains(document.activeElement)) parent.insertBefore(element, next);
-    next = element;
-  }
-}
-
-export class PeerTable extends Part {
+class PeerTable extends Part {
   static channels = ["peers"];
 
   build() {
@@ -46,7 +37,6 @@ export class PeerTable extends Part {
 
   panel() {
     const title = make("h3", "", "Peers", this.count, this.origin);
-    title.id = "peers-title";
     this.body = make("div", "body");
     this.body.setAttribute("role", "rowgroup");
     this.none = make("p", "empty");
@@ -59,9 +49,8 @@ export class PeerTable extends Part {
     group.setAttribute("role", "rowgroup");
     this.table = make("div", "scroll rows", group, this.body);
     this.table.setAttribute("role", "table");
+    const panel = region("peers", title, make("div", "top", title, this.filtering()), this.table, this.none);
     this.table.setAttribute("aria-labelledby", title.id);
-    const panel = make("section", "panel peers", make("div", "top", title, this.filtering()), this.table, this.none);
-    panel.setAttribute("aria-labelledby", title.id);
     panel.style.setProperty("--row", `${ROW_REM}rem`);
     return panel;
   }
@@ -78,7 +67,6 @@ export class PeerTable extends Part {
 
   head(column) {
     const button = make("button", "", column.title);
-    button.type = "button";
     button.onclick = () => {
       const isDown = this.wish.column === column ? !this.wish.isDown : (column.isDown ?? false);
       const sort = `${isDown ? "-" : ""}${column.name}`;
@@ -127,8 +115,10 @@ export class PeerTable extends Part {
   }
 
   take({ changed }) {
-    if (changed === null) this.isNew = true;
-    else for (const id of Object.keys(changed)) this.order.dirty.add(id);
+    const { dirty, total } = this.order;
+    // More than there are: many came and left while nobody looked.
+    if (changed === null || dirty.size > total) this.isNew = true;
+    if (!this.isNew) for (const id of Object.keys(changed)) dirty.add(id);
   }
 
   draw() {
@@ -160,7 +150,7 @@ export class PeerTable extends Part {
     this.none.hidden = entries.length > 0;
     this.table.setAttribute("aria-rowcount", entries.length + 1);
     if (this.store.unreached("peers")) setText(this.none, "The roster of that moment is not kept any more.");
-    else if (peers === null) setText(this.none, `${DASH} unknown`);
+    else if (peers === null) setText(this.none, UNKNOWN);
     else setText(this.none, total === 0 ? "No peer is known yet." : "No peer has all of these words.");
   }
 
@@ -186,11 +176,10 @@ export class PeerTable extends Part {
       rows.set(id, row);
       if (id === this.current.id) this.current.index = index;
     }
-    for (const [id, row] of this.rows) if (!rows.has(id)) row.element.remove();
     this.rows = rows;
     this.body.style.setProperty("--count", entries.length);
     this.body.hidden = entries.length === 0;
-    arrange(this.body, [...rows.values()].map(({ element }) => element));
+    place(this.body, [...rows.values()].map(({ element }) => element));
     this.showStop();
   }
 

@@ -2,8 +2,10 @@
 
 import { make, setText } from "/static/core/dom.js";
 import { moment, number } from "/static/core/format.js";
-import { Part, changeAll } from "/static/core/part.js";
+import { worst } from "/static/core/origin.js";
+import { Part } from "/static/core/part.js";
 import { route } from "/static/core/router.js";
+import { region } from "/static/elements/panel.js";
 import { nameOf } from "/static/federation/columns.js";
 import { PeerFacts } from "/static/federation/peer_facts.js";
 import { rowOf } from "/static/federation/peers.js";
@@ -30,9 +32,7 @@ class Peer extends Part {
     this.back.href = "#/federation";
     this.feed = make("pulse-sync-feed", "one");
     const title = make("h3", "", "Partners", make("small", "", "in the syncs that are shown"));
-    title.id = "partners-title";
-    const partners = make("section", "panel partners", title, this.share, this.partners.element);
-    partners.setAttribute("aria-labelledby", title.id);
+    const partners = region("partners", title, title, this.share, this.partners.element);
     const heading = make("div", "whom", this.back, this.name, this.under);
     this.append(heading, this.notice, this.facts.element, make("div", "one-peer", this.feed, partners));
     addEventListener("hashchange", (event) => this.follow(event));
@@ -44,7 +44,6 @@ class Peer extends Part {
     const parameters = new URLSearchParams(query);
     for (const name of ["at", "speed"]) parameters.delete(name);
     if (path === "#/federation") this.back.href = parameters.size > 0 ? `${path}?${parameters}` : path;
-    changeAll();
   }
 
   take({ channel, changed, value, ts }) {
@@ -81,7 +80,9 @@ class Peer extends Part {
     const left = row === null ? (this.left.get(id) ?? null) : null;
     this.showName(row ?? left?.row ?? null);
     this.showNotice(row, left);
-    this.facts.show(row ?? left?.row ?? null, this.store.now(), row === null ? "stale" : this.store.origin("peers"));
+    const [now, origin] = [this.store.now(), this.store.origin("peers")];
+    this.facts.show(row ?? left?.row ?? null, now, row === null ? worst(["stale", origin]) : origin);
+    this.facts.line.draw(now, this.store.standing.kind === "connected");
     this.showSyncs();
   }
 

@@ -5,7 +5,8 @@ import { make, setText } from "/static/core/dom.js";
 /** From this suspicion on a peer is offline. */
 export const CERTAIN = 8;
 
-const RISING = 1;
+/** From this one on it is told that a heartbeat is late. */
+export const RISING = 1;
 
 /** The address of a peer's own view. */
 export function address(id) {
@@ -27,15 +28,18 @@ export function rowOf(peers, id) {
 
 /** A peer's status, by shape and word. */
 export function statusMark() {
-  const shape = make("i");
-  shape.setAttribute("aria-hidden", "true");
-  return make("span", "status", shape, make("span"));
+  return make("span", "status", make("i"), make("span"));
 }
 
 /** Have a status say `status`: online, syncing, offline, or unknown. */
 export function setStatus(element, status) {
   element.dataset.status = status;
   setText(element.lastChild, status);
+}
+
+/** How a share of what is well, in percent, is graded. */
+export function graded(percent) {
+  return percent >= 90 ? "good" : percent >= 70 ? "fair" : "poor";
 }
 
 /** How a suspicion is graded. */

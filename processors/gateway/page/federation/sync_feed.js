@@ -1,12 +1,13 @@
 // The syncs as they come, newest first: of all peers, or of one.
 
-import { make, setText } from "/static/core/dom.js";
-import { DASH, bytes, clock, moment } from "/static/core/format.js";
+import { make } from "/static/core/dom.js";
+import { UNKNOWN, bytes, clock, moment } from "/static/core/format.js";
 import { mark, setMark } from "/static/core/origin.js";
 import { Part } from "/static/core/part.js";
+import { region } from "/static/elements/panel.js";
+import { PausedList } from "/static/elements/paused_list.js";
 import { peerLink } from "/static/federation/peers.js";
 import { Viewport } from "/static/federation/viewport.js";
-import { PausedList } from "/static/elements/paused_list.js";
 
 const ROW_REM = 3;
 const MOST = 200; // shown
@@ -23,9 +24,7 @@ function row(record) {
   time.title = moment(record.ts);
   const ends = make("span", "ends", peerLink(record.from), "\u2192", peerLink(record.to));
   for (const link of ends.querySelectorAll("a")) link.tabIndex = -1; // the arrow keys go there
-  const shape = make("i");
-  shape.setAttribute("aria-hidden", "true");
-  const result = make("span", "outcome", shape, outcome(record));
+  const result = make("span", "outcome", make("i"), outcome(record));
   const size = make("span", "number", bytes(record.bytes).join(" "));
   const what = make("span", "what", record.action || "sync");
   const made = make("li", "", time, ends, result, what, size, mark(record.source, { short: true }));
@@ -63,7 +62,7 @@ class Rows extends PausedList {
   }
 }
 
-export class SyncFeed extends Part {
+class SyncFeed extends Part {
   static channels = ["sync", "federation"];
 
   build() {
@@ -79,11 +78,8 @@ export class SyncFeed extends Part {
     this.rows = new Rows(this.list, { most: MOST, render: row, empty, changed: () => this.drawNow() });
     this.origin = mark();
     const title = make("h3", "", "Syncs", this.origin, this.rows.note);
-    const panel = make("section", "panel feed", make("div", "top", title, this.rows.button), this.list);
     this.list.style.setProperty("--row", `${ROW_REM}rem`);
-    title.id = `syncs-of-${this.className || "all"}`;
-    panel.setAttribute("aria-labelledby", title.id);
-    this.append(panel);
+    this.append(region("feed", title, make("div", "top", title, this.rows.button), this.list));
   }
 
   /** Show the syncs of a peer only. */
@@ -110,7 +106,7 @@ export class SyncFeed extends Part {
 
   empty(isKnown) {
     if (this.store.unreached("sync")) return "The syncs of that moment are not kept any more.";
-    if (!isKnown) return `${DASH} unknown`;
+    if (!isKnown) return UNKNOWN;
     return this.peer === null ? "No sync was seen yet." : "No sync of this peer was seen lately.";
   }
 

@@ -4,13 +4,13 @@ import { make } from "/static/core/dom.js";
 import { bytes, number, rate } from "/static/core/format.js";
 import { Part } from "/static/core/part.js";
 import { Tiles } from "/static/elements/tiles.js";
+import { graded } from "/static/federation/peers.js";
 import "/static/federation/mesh.js";
 import "/static/federation/peer_table.js";
 import "/static/federation/sync_feed.js";
 import "/static/federation/talkers.js";
 
-const grade = (value) => (value >= 90 ? "good" : value >= 70 ? "fair" : "poor");
-const percent = (value) => ({ text: number(value, value === 100 ? 0 : 1), unit: "%", grade: grade(value) });
+const percent = (value) => ({ text: number(value, value === 100 ? 0 : 1), unit: "%", grade: graded(value) });
 const count = (value) => ({ text: number(value), unit: "" });
 const ms = (value) => ({ text: number(value, value < 100 ? 1 : 0), unit: "ms" });
 const perSecond = (value) => ({ text: rate(value), unit: "/s" });

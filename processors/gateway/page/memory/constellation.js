@@ -1,7 +1,7 @@
 // The constellation: how confidence changed from stage to stage, a star for each difference, the newest at the right.
 
 import { draw, make, setText } from "/static/core/dom.js";
-import { DASH, signed } from "/static/core/format.js";
+import { UNKNOWN, signed } from "/static/core/format.js";
 import { Part } from "/static/core/part.js";
 import { chosenNode, chosenOrigin, chosenValues } from "/static/memory/choice.js";
 import { line, picture, text } from "/static/memory/scale.js";
@@ -68,12 +68,12 @@ class Constellation extends Part {
   }
 
   get step() {
-    return (this.picture.clientWidth - LEFT - RIGHT) / (MOST - 1);
+    return (this.room.width - LEFT - RIGHT) / (MOST - 1);
   }
 
   // How many are newer than the one at so many pixels, as a number below zero.
   locate(px) {
-    return Math.round((px - (this.picture.clientWidth - RIGHT)) / this.step);
+    return Math.round((px - (this.room.width - RIGHT)) / this.step);
   }
 
   tell(place) {
@@ -92,7 +92,7 @@ class Constellation extends Part {
     this.scrub.reach(Math.min(0, 1 - this.deltas.length), 0, 1);
     this.drawSky();
     if (before.length > 0) this.slide(countNew(before, this.deltas));
-    const words = known ? this.summary() : `${DASH} unknown`;
+    const words = known ? this.summary() : UNKNOWN;
     setText(this.told, this.scrub.value === null ? words : this.tell(this.scrub.value));
     this.picture.setAttribute("aria-label", `Confidence: ${words}`);
   }
@@ -107,8 +107,8 @@ class Constellation extends Part {
   }
 
   drawSky() {
-    const { deltas, step } = this;
-    const { clientWidth: width, clientHeight: height } = this.picture;
+    const { deltas, step, room: { width, height } } = this;
+    if (width === 0) return;
     const most = Math.max(0, ...deltas.map(Math.abs));
     const bound = SCALES.find((each) => each >= most) ?? Math.ceil(most);
     const y = (delta) => height / 2 - (delta / bound) * (height / 2 - EDGE);

@@ -1,7 +1,7 @@
 // The nodes one by one, and their sum; each can be shown alone.
 
 import { make, setText } from "/static/core/dom.js";
-import { DASH, number, rate, span } from "/static/core/format.js";
+import { DASH, UNKNOWN, number, rate, span } from "/static/core/format.js";
 import { mark, setMark } from "/static/core/origin.js";
 import { Part } from "/static/core/part.js";
 import { choose, chosenNode, nodesOf } from "/static/memory/choice.js";
@@ -36,7 +36,7 @@ class Row {
     this.button.setAttribute("aria-pressed", chosenNode() === this.node);
     COLUMNS.forEach(([, , field, form], index) => {
       const value = values?.[field];
-      setText(this.cells[index], value === undefined ? `${DASH} unknown` : form(value));
+      setText(this.cells[index], value === undefined ? UNKNOWN : form(value));
     });
   }
 }
@@ -68,7 +68,7 @@ class Nodes extends Part {
     this.rows.get(SUM).draw(summary, this.store.origin("memory"));
     setText(this.rows.get(SUM).button, all > 1 ? `all ${number(all)} nodes` : "all nodes");
     const words = told.length < all ? `${told.length} of ${number(all)} shown` : number(all);
-    this.panel.say(this.store.origin("memory"), summary ? `${words}, seen in the last hour` : `${DASH} unknown`);
+    this.panel.say(this.store.origin("memory"), summary ? `${words}, seen in the last hour` : UNKNOWN);
     this.tick();
   }
 

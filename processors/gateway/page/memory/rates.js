@@ -1,7 +1,7 @@
 // How the memory engines worked during the last minutes, and what each value was at the moment that is looked at.
 
 import { draw, make, setText } from "/static/core/dom.js";
-import { DASH, clock, number, rate } from "/static/core/format.js";
+import { UNKNOWN, clock, number, rate } from "/static/core/format.js";
 import { History } from "/static/core/history.js";
 import { Part } from "/static/core/part.js";
 import { stepped } from "/static/elements/trend.js";
@@ -28,7 +28,7 @@ const STRIPS = [
 
 const ORIGINS = ["stale", "simulated"]; // drawn along the axis where values were not live
 
-const told = ({ form, unit }, value) => (value === null ? `${DASH} unknown` : `${form(value)} ${unit}`);
+const told = ({ form, unit }, value) => (value === null ? UNKNOWN : `${form(value)} ${unit}`);
 
 class Rates extends Part {
   static channels = ["memory"];
@@ -48,7 +48,11 @@ class Rates extends Part {
     this.panel = new Panel("rates", "Over time", make("dl", "readings", ...readings), this.picture);
     this.panel.element.firstChild.append(this.buildLengths());
     this.append(this.panel.element);
-    for (const name of ["standing", "shown"]) this.store.addEventListener(name, () => this.loadHour());
+    this.store.addEventListener("standing", () => this.loadHour());
+    this.store.addEventListener("shown", () => {
+      this.hour.clear(); // what came later is not to be seen
+      this.loadHour();
+    });
   }
 
   buildLengths() {
@@ -84,7 +88,7 @@ class Rates extends Part {
   }
 
   locate(px) {
-    return this.end - this.history.spanMs * (1 - (px - LEFT) / (this.picture.clientWidth - LEFT - RIGHT));
+    return this.end - this.history.spanMs * (1 - (px - LEFT) / (this.room.width - LEFT - RIGHT));
   }
 
   // Of now by what came last: the clocks are not the same to the millisecond.
@@ -93,10 +97,13 @@ class Rates extends Part {
     return valueAt(this.history.series(field), moment);
   }
 
+  originAt(moment) {
+    return this.store.asHeard(this.valueAt("source", moment) ?? "unknown");
+  }
+
   tell(moment) {
     const values = LINES.map((each) => `${each.title} ${told(each, this.valueAt(each.field, moment))}`);
-    const origin = this.valueAt("source", moment) ?? "unknown";
-    return `${clock(moment)}, ${origin}: ${values.join(", ")}`;
+    return `${clock(moment)}, ${this.originAt(moment)}: ${values.join(", ")}`;
   }
 
   draw() {
@@ -109,22 +116,22 @@ class Rates extends Part {
     LINES.forEach((each, index) => {
       setText(this.readings[index], told(each, this.valueAt(each.field, looked ?? this.end)));
     });
-    const origin = isNow ? this.store.origin("memory") : (this.valueAt("source", looked) ?? "unknown");
+    const origin = isNow ? this.store.origin("memory") : this.originAt(looked);
     const isPresent = isNow && !this.store.shown.past;
     this.panel.say(origin, `all nodes, ${isPresent ? "now" : `at ${clock(looked ?? this.end)}`}`);
     this.drawPicture(looked);
   }
 
   drawPicture(looked) {
-    const { clientWidth: width, clientHeight: height } = this.picture;
-    const { history, end } = this;
+    const { history, end, room: { width, height } } = this;
+    if (width === 0) return;
     const begin = end - history.spanMs;
     const x = (ms) => (LEFT + (width - LEFT - RIGHT) * Math.max(0, (ms - begin) / history.spanMs)).toFixed(1);
     const step = (this.isHour ? 10 : 2) * MINUTE_MS;
     const first = Math.ceil(begin / step) * step;
     const moments = [0, 1, 2, 3, 4, 5].map((index) => first + index * step).filter((ms) => ms <= end);
     // What was heard last holds until now only while something is heard.
-    const heard = this.store.standing.kind === "connected" ? end : Math.min(end, history.samples.at(-1)?.ts ?? end);
+    const heard = history.until(end, this.store.standing.kind === "connected");
     const time = { x, end: heard, moments, looked };
     let y = 0;
     const strips = STRIPS.flatMap((strip) => {

@@ -1,7 +1,7 @@
 // The log: reasoning sessions as they come, newest first, each with its severity.
 
 import { make, setText } from "/static/core/dom.js";
-import { DASH, clock, moment, number } from "/static/core/format.js";
+import { UNKNOWN, clock, moment, number } from "/static/core/format.js";
 import { mark } from "/static/core/origin.js";
 import { Part } from "/static/core/part.js";
 import { chosenNode, nodesOf } from "/static/memory/choice.js";
@@ -24,15 +24,13 @@ class SessionLog extends Part {
   build() {
     this.left = new Set(); // severities that are not shown
     this.counts = SEVERITIES.map(() => make("b"));
-    this.list = make("ol", "log");
+    this.list = make("ol", "scroll log");
+    this.list.tabIndex = 0;
     const empty = (isKnown) => this.empty(isKnown);
     const accepts = (record) => this.isOfNode(record) && !this.left.has(record.severity);
     this.rows = new PausedList(this.list, { most: MOST, render: row, empty, changed: () => this.changed(), accepts });
-    const scroll = make("div", "scroll", this.list);
-    scroll.tabIndex = 0;
-    this.panel = new Panel("sessions", "Sessions", this.buildFilters(), scroll);
-    scroll.setAttribute("role", "group");
-    scroll.setAttribute("aria-labelledby", this.panel.heading.id);
+    this.panel = new Panel("sessions", "Sessions", this.buildFilters(), this.list);
+    this.list.setAttribute("aria-labelledby", this.panel.heading.id);
     this.append(this.panel.element);
   }
 
@@ -54,7 +52,7 @@ class SessionLog extends Part {
 
   empty(isKnown) {
     if (this.store.unreached("logs")) return "The log does not reach so far back.";
-    if (!isKnown) return `${DASH} unknown`;
+    if (!isKnown) return UNKNOWN;
     return this.rows.records.length > 0 ? "None of these sessions is chosen." : "No session was seen yet.";
   }
 

@@ -1,7 +1,7 @@
 // How far the indexed files are trusted: their shares as a bar, and as numbers.
 
 import { make, setText } from "/static/core/dom.js";
-import { DASH, number } from "/static/core/format.js";
+import { DASH, UNKNOWN, number } from "/static/core/format.js";
 import { Part } from "/static/core/part.js";
 import { chosenOrigin, chosenValues } from "/static/memory/choice.js";
 import { Panel } from "/static/elements/panel.js";
@@ -26,7 +26,7 @@ class Trust extends Part {
     const tiers = chosenValues(this.store)?.trust_distribution;
     const all = TIERS.reduce((sum, tier) => sum + (tiers?.[tier] ?? 0), 0);
     if (tiers) this.panel.say(chosenOrigin(this.store, "code"), `${number(all)} indexed files`);
-    else this.panel.say("unknown", `${DASH} unknown`);
+    else this.panel.say("unknown", UNKNOWN);
     for (const { tier, piece, files, share } of this.rows) {
       const count = tiers?.[tier] ?? 0;
       piece.hidden = count === 0;

@@ -2,7 +2,7 @@
 
 import { make, setText } from "/static/core/dom.js";
 import { moment, number, rate } from "/static/core/format.js";
-import { Part, changeAll } from "/static/core/part.js";
+import { Part } from "/static/core/part.js";
 import { Tiles } from "/static/elements/tiles.js";
 import { choose, chosenNode, chosenValues } from "/static/memory/choice.js";
 import "/static/memory/constellation.js";
@@ -50,13 +50,15 @@ class Memory extends Part {
     const parts = ["rates", "constellation", "trust", "nodes", "session-log"].map((name) => make(`pulse-${name}`));
     const heading = make("div", "whose", make("h2", "", "Memory", this.whose), this.back);
     this.append(heading, this.all, this.one, make("div", "memory", ...parts));
-    addEventListener("hashchange", changeAll);
   }
 
   draw() {
     const node = chosenNode();
-    this.all.hidden = node !== null;
-    this.back.hidden = this.one.hidden = node === null;
+    const [shown, other] = node === null ? [this.all, this.one] : [this.one, this.all];
+    if (shown.hidden) shown.changed(); // it was not drawn meanwhile
+    shown.hidden = false;
+    other.hidden = true;
+    this.back.hidden = node === null;
     setText(this.whose, node === null ? "all nodes together" : `node ${node} ${this.words()}`);
   }
 

@@ -40,7 +40,8 @@ export class Asking {
       this.readAt = Date.now();
       this.problem = "";
     } catch (error) {
-      if (!signal.aborted) this.problem = error.message;
+      if (signal.aborted) this.dueAt = 0; // nobody looked any more
+      else this.problem = error.message;
     }
     this.asked = null;
     this.told();

@@ -1,7 +1,7 @@
 // The bus, and the clients of this gateway.
 
 import { make, setText } from "/static/core/dom.js";
-import { DASH, bytes, number } from "/static/core/format.js";
+import { UNKNOWN, bytes, number } from "/static/core/format.js";
 import { Part } from "/static/core/part.js";
 import { Panel, facts } from "/static/elements/panel.js";
 
@@ -22,7 +22,7 @@ class BusPanel extends Part {
   draw() {
     const { body, origin, words } = this.reading;
     this.panel.say(origin, body?.bus === "lost" ? `the gateway does not hear the bus; ${words}` : words);
-    if (body === null) return this.values.forEach((each) => setText(each, `${DASH} unknown`));
+    if (body === null) return this.values.forEach((each) => setText(each, UNKNOWN));
     const { server, dead, clients, used_bytes: used, most_bytes: most } = body;
     const share = most === 0 ? 0 : Math.min(1, used / most);
     const memory = [most === 0 ? "no limit" : size(most), size(used)];

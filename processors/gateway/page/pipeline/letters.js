@@ -13,7 +13,7 @@ const EVERY_MS = 10000;
 // One letter: it never changes.
 class Row {
   constructor({ id, ts, rejected_by: who, reason, excerpt, whole }, replay) {
-    const button = Object.assign(make("button", "plain operators", "Replay"), { type: "button" });
+    const button = make("button", "plain operators", "Replay");
     button.setAttribute("aria-label", `Replay the letter ${id}`);
     button.onclick = () => replay(id, button);
     // Of one that is cut off some may have counted: it would count twice.
@@ -55,7 +55,8 @@ class Letters extends Part {
   }
 
   async replay(id, button) {
-    button.disabled = true;
+    if (button.ariaBusy === "true") return;
+    button.ariaBusy = "true"; // a disabled one would lose the focus
     try {
       await send("POST", `${PATH}/${id}/replay`);
       setText(this.said, `${id} was replayed.`);
@@ -64,7 +65,7 @@ class Letters extends Part {
       const refused = `${id} was not replayed: ${error.message}.`;
       setText(this.said, isAnswer ? refused : `Nobody answered whether ${id} was replayed.`);
     }
-    button.disabled = false;
+    button.ariaBusy = "false";
     this.asking.hurry();
   }
 }

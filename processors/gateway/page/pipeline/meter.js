@@ -1,7 +1,7 @@
 // What this page costs, by its own measure.
 
 import { setText } from "/static/core/dom.js";
-import { DASH, bytes, number } from "/static/core/format.js";
+import { DASH, UNKNOWN, bytes, number } from "/static/core/format.js";
 import { measure } from "/static/core/frames.js";
 import { Part } from "/static/core/part.js";
 import { Panel, facts } from "/static/elements/panel.js";
@@ -30,7 +30,7 @@ class Meter extends Part {
       frames === null ? `${DASH} nothing moved` : number(frames.perSecond, 1),
       frames === null ? DASH : `${number(frames.worstMs, 1)}\u00a0ms`,
       before === null ? DASH : number((1000 * (updates - before.updates)) / (this.counted.at - before.at)),
-      peers === null ? `${DASH} unknown` : number(Object.keys(peers).length),
+      peers === null ? UNKNOWN : number(Object.keys(peers).length),
       heap === undefined ? `${DASH} not told here` : bytes(heap.usedJSHeapSize).join("\u00a0"),
     ];
     texts.forEach((text, index) => setText(this.values[index], text));

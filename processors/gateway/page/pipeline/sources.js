@@ -37,7 +37,6 @@ class Row {
     this.group = make("small");
     this.until = make("small");
     this.button = make("button", "plain operators");
-    this.button.type = "button";
     this.button.onclick = () => pressed(this);
     const cells = COLUMNS.map(([, className], index) =>
       cell(index ? "td" : "th", className, index ? "cell" : "rowheader"),

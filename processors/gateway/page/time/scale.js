@@ -12,6 +12,7 @@ const TICK_PX = 90;
 const TEXT_PX = 64;
 const MOST_TICKS = 12;
 const FIRST_GUESS_MS = 60 * 60 * SECOND_MS;
+const PASSING = 0.02;
 const SHORTEST_MS = 60 * SECOND_MS;
 const STEPS_S = { ArrowLeft: -10, ArrowDown: -10, ArrowRight: 10, ArrowUp: 10, PageDown: -60, PageUp: 60 };
 
@@ -24,7 +25,7 @@ const said = (at, now) => (at === now ? "the present" : `${clock(at)}, ${span(no
  */
 export class Scale {
   constructor(onMove, onChoose) {
-    this.begins = null; // the oldest moment that can be shown, ms; null before it is known
+    this.begins = null; // the oldest moment that the gateway had when it was asked, ms; null before that
     this.series = []; // the network's health from then on, as History has it
     this.present = 0; // the newest one, ms
     this.trend = new Trend(1);
@@ -44,11 +45,16 @@ export class Scale {
   // The moment where the handle is, ms; null at the right end.
   get chosen() {
     const { value } = this.input;
-    return Number(value) === 0 ? null : Math.max(this.begins ?? 0, this.present + value * SECOND_MS);
+    return Number(value) === 0 ? null : Math.max(this.oldest ?? 0, this.present + value * SECOND_MS);
+  }
+
+  // The oldest one that can be shown: until the gateway is asked again the very oldest go.
+  get oldest() {
+    return this.begins === null ? null : this.begins + PASSING * (this.present - this.begins);
   }
 
   get spanMs() {
-    return Math.max(SHORTEST_MS, this.present - (this.begins ?? this.present));
+    return Math.max(SHORTEST_MS, this.present - (this.oldest ?? this.present));
   }
 
   /** Ask the gateway how far back it reaches, and how it was. One that does not answer leaves what is known. */

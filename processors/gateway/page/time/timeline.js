@@ -13,7 +13,6 @@ const MOST_SPEED = 100;
 
 function button(words, className, onClick) {
   const made = make("button", `plain ${className}`, words);
-  made.type = "button";
   made.onclick = onClick;
   return made;
 }
@@ -25,15 +24,13 @@ function asked() {
   return Number.isFinite(at) && at > 0 && speed >= 0 && speed <= MOST_SPEED ? { at, speed } : null;
 }
 
-export class Timeline extends Part {
-  static channels = [];
-
+class Timeline extends Part {
   build() {
     this.speed = 1; // how fast the past is played while it is not paused
     this.held = null; // the moment to which the handle was moved and that is not shown yet, ms; null: there is none
     this.written = null; // the moment that the address has by us; null: none
     this.rest = 0; // goes there when the handle rests
-    this.loadedAt = null; // when the scale was loaded, ms of our clock; null before
+    this.loadedAt = -Infinity; // when the scale was loaded, ms of our clock
     this.word = make("b", "word");
     this.word.setAttribute("role", "status");
     this.moment = make("span", "moment");
@@ -102,7 +99,9 @@ export class Timeline extends Part {
 
   // The moment that is shown, or is to be, ms.
   get chosen() {
-    return this.held ?? this.store.now();
+    const { shown, standing, offsetMs } = this.store;
+    const isLost = !shown.past && standing.since !== null;
+    return this.held ?? (isLost ? standing.since + offsetMs : this.store.now());
   }
 
   get isPaused() {
@@ -128,7 +127,8 @@ export class Timeline extends Part {
   draw() {
     const { past } = this.store.shown;
     const isOut = past && this.store.unreached("federation") && this.store.unreached("memory");
-    setText(this.word, isOut ? "Out of reach" : past ? "Past" : "Present");
+    const isLost = this.store.standing.since !== null;
+    setText(this.word, isOut ? "Out of reach" : past ? "Past" : isLost ? "Last heard" : "Present");
     setText(this.play, this.isPaused ? "Play" : "Pause");
     this.play.setAttribute("aria-label", this.isPaused ? "Play on" : "Pause the whole page");
     for (const [speed, each] of this.speeds) {
@@ -146,7 +146,7 @@ export class Timeline extends Part {
     setText(this.ago, present - now < 1000 ? "as it comes" : `${span(present - now)} ago`);
     this.scale.show(present, this.held === null ? now : null);
     if (store.shown.past && store.shown.speed > 0) this.write();
-    if (store.standing.kind === "connected" && Date.now() - (this.loadedAt ?? -Infinity) > RELOAD_MS) this.load();
+    if (store.standing.kind === "connected" && Date.now() - this.loadedAt > RELOAD_MS) this.load();
   }
 
   async load() {
