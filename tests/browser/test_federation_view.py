@@ -59,6 +59,16 @@ async def test_an_unknown_value_is_an_em_dash_and_the_word_and_no_zero(page: Pag
     await expect(peers(page).locator(".of-tier")).to_have_text("\u2014 unknown")
 
 
+async def test_a_line_shows_nothing_of_what_was_simulated_once_it_is_live(page: Page, world: World) -> None:
+    health = tile(page, "Network health")
+    await world.summary("simulated", "simulated", network_health=58.0)
+    await expect(health.locator(".value")).to_have_text("58.0%")
+    await world.heartbeat()
+    await world.summary(network_health=83.0)
+    await expect(health.locator(".value")).to_have_text("83.0%")
+    await expect(health.locator(".range")).to_have_text(re.compile("^steady for"))
+
+
 async def test_a_stale_group_marks_its_own_values_only(page: Page, world: World) -> None:
     await world.heartbeat()
     await world.summary("live", "stale", network_health=100.0, sync_rate=1.0, data_integrity=90.0)

@@ -50,7 +50,8 @@ def test_every_path_channel_and_message_stands_on_the_page() -> None:
 
 def test_the_page_has_neither_script_nor_style_of_its_own() -> None:
     page = Reader(PAGE)
-    assert not {"script", "style", "iframe", "form"} & {*page.tags}
+    assert not {"style", "iframe", "form"} & {*page.tags}
+    assert (page.tags.count("script"), page.all("src")) == (1, ["/static/core/early.js"])
     assert [name for name, _ in page.attributes if name == "style" or name.startswith("on")] == []
 
 

@@ -4,6 +4,8 @@ import { getJson } from "/static/core/fetched.js";
 
 const RENEWED_MS = 30000; // a summary that is that old is renewed, as long as somebody aggregates
 
+const isSimulated = (sample) => sample?.source === "simulated";
+
 export class History {
   /** Of the channel "federation" or "memory": `points` samples, at most, of a stretch of `spanMs`. */
   constructor(channel, spanMs, points) {
@@ -52,14 +54,18 @@ export class History {
     return isHeard ? now : Math.min(now, this.samples.at(-1)?.ts ?? now);
   }
 
-  /** A field over time, oldest first: `[ts, value]`, null where it was unknown: also where nobody said anything. */
+  /**
+   * A field over time, oldest first: `[ts, value]`, null where it was unknown: also where nobody said anything, and
+   * where it was simulated though it is not any more, or the other way round.
+   */
   series(field) {
+    const isNow = isSimulated(this.samples.at(-1));
     const holdsMs = RENEWED_MS + 2 * this.stepMs;
     const series = [];
     for (const sample of this.samples) {
       const before = series.at(-1)?.[0] ?? sample.ts;
       if (sample.ts - before > holdsMs) series.push([before + RENEWED_MS, null]);
-      series.push([sample.ts, sample[field] ?? null]);
+      series.push([sample.ts, isSimulated(sample) === isNow ? (sample[field] ?? null) : null]);
     }
     return series;
   }
