@@ -97,7 +97,7 @@ class TableReader(Generic[T_co]):
     async def _read(self, source: str, parameters: Sequence[object]) -> list[T_co]:
         if not self._columns:
             return []
-        columns = [name if name in self._columns else "NULL" for name in self.table.columns]
+        columns = self._chosen()
         while True:
             limit = min(self._chunk.rows, _MOST_ROWS)
             try:
@@ -111,8 +111,17 @@ class TableReader(Generic[T_co]):
                     columns = ["NULL"] * len(columns)
             else:
                 self._chunk.took(self._database.took_s, len(rows))
-                return [self.table.row(*row) for row in rows]
+                known = self._columns
+                await self.look()
+                if not known < self._columns:
+                    return [self.table.row(*row) for row in rows]
+                # A column was added since the last look: these rows may have a value in it already.
+                columns = self._chosen()
+                continue
             self._chunk.failed()
+
+    def _chosen(self) -> list[str]:
+        return [name if name in self._columns else "NULL" for name in self.table.columns]
 
     async def _select(self, columns: Sequence[str], source: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         name = self.table.name
