@@ -10,10 +10,13 @@ from aiohttp import web
 
 from processors.runtime.connection import BUS_FAILURES
 
-__all__ = ["BODY_S", "asking_bus", "read_body"]
+__all__ = ["BODY_S", "BUS_S", "asking_bus", "read_body"]
 
 BODY_S: Final = 10.0
 """How long a request's body may take, seconds."""
+
+BUS_S: Final = 10.0
+"""How long a request waits for the bus, and for those before it: on one that is frozen each would wait for its own."""
 
 T = TypeVar("T")
 

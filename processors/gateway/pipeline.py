@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from processors.gateway.handlers import asking_bus
+from processors.gateway.handlers import BUS_S, asking_bus
 from processors.runtime.bus import Bus
 from processors.runtime.connection import in_one_trip
 from processors.runtime.http import json_answer
@@ -28,9 +28,6 @@ KEPT_S: Final = 1.0
 _KEPT_TIMES: Final = 20
 _MOST_KEPT_S: Final = 5.0
 
-# For those before it too: on a bus that is frozen each would wait for its own timeout.
-_LONGEST_S: Final = 10.0
-
 
 class Pipeline:
     """Reads it, once for all who ask. `state` tells how the bus is, `clients` those of each path."""
@@ -47,7 +44,7 @@ class Pipeline:
         """Answer with it. Raises HTTPServiceUnavailable: if the bus does not answer. Cancellation: safe."""
         now_s = asyncio.get_running_loop().time
         with asking_bus():
-            async with asyncio.timeout(_LONGEST_S), self._lock:
+            async with asyncio.timeout(BUS_S), self._lock:
                 began_s = now_s()
                 if self._kept is None or began_s >= self._kept[1]:
                     answer, ended_s = await self._read(), now_s()

@@ -4,19 +4,17 @@ The entry in force at a moment is the newest that is not younger, so a sample is
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from processors.gateway.half import Half
+from processors.gateway.handlers import BUS_S
 from processors.runtime.bus import Bus
 from processors.runtime.connection import in_one_trip
 from schemas.positions import end_of, entry_id, entry_text
 
 __all__ = ["Samples"]
-
-# For those before it too: on a bus that is frozen each would wait for its own timeout.
-_LONGEST_S: Final = 10.0
 
 
 class Samples:
@@ -34,7 +32,7 @@ class Samples:
         """
         moments = [begin + (end - begin) * number // max(points - 1, 1) for number in range(points)]
         latest = [entry_text(end_of(moment)) for moment in moments]
-        async with asyncio.timeout(_LONGEST_S), self._lock:
+        async with asyncio.timeout(BUS_S), self._lock:
             oldest, *answers = await in_one_trip(
                 self._bus.client,
                 [

@@ -32,7 +32,7 @@ async def test_what_was_told_is_read_again_after_a_second(
 async def test_a_bus_that_is_silent_is_said_to_be(
     http: aiohttp.ClientSession, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_LONGEST_S", 0.1)
+    monkeypatch.setattr(pipeline, "BUS_S", 0.1)
     await redis_client.client_pause(1_000)
     answers = await asyncio.gather(*(ask(http, "GET", "/api/v1/pipeline") for _ in range(3)))
     assert answers == [(503, {"error": "the bus does not answer"})] * 3

@@ -5,8 +5,7 @@ import { History } from "/static/core/history.js";
 import { kindOf, worst } from "/static/core/origin.js";
 import { changeAll } from "/static/core/part.js";
 
-/** The channels that the page follows. */
-export const CHANNELS = ["federation", "peers", "memory", "sync", "logs", "sources"];
+const CHANNELS = ["federation", "peers", "memory", "sync", "logs", "sources"];
 
 /** Where the values of each half come from. */
 export const GROUPS = { federation: ["peers", "sync"], memory: ["reasoning", "code"] };

@@ -10,7 +10,7 @@ import { GROUPS } from "/static/core/store.js";
 const HALVES = { federation: "Federation", memory: "Memory" };
 const SIMULATED = { federation: "its ids begin with sim-", memory: "its messages begin with [simulated]" };
 
-export class Standing extends Part {
+class Standing extends Part {
   static channels = ["federation", "memory"];
 
   build() {

@@ -1,5 +1,6 @@
 // Which memory engines are shown: all together, or the node that the address names, as `#/memory?node=ark-node-1`.
 
+import { kindOf } from "/static/core/origin.js";
 import { changeAll } from "/static/core/part.js";
 import { replaceParameters, route } from "/static/core/router.js";
 
@@ -25,5 +26,5 @@ export function chosenValues(store) {
 /** What those of them are that a group, "reasoning" or "code", feeds. */
 export function chosenOrigin(store, group) {
   if (chosenNode() === null) return store.origin("memory", group);
-  return store.asHeard(chosenValues(store)?.[group].source ?? "unknown");
+  return store.asHeard(kindOf(chosenValues(store)?.[group]));
 }

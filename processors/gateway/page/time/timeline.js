@@ -99,9 +99,13 @@ class Timeline extends Part {
 
   // The moment that is shown, or is to be, ms.
   get chosen() {
-    const { shown, standing, offsetMs } = this.store;
-    const isLost = !shown.past && standing.since !== null;
-    return this.held ?? (isLost ? standing.since + offsetMs : this.store.now());
+    const { standing, offsetMs } = this.store;
+    return this.held ?? (this.isLost ? standing.since + offsetMs : this.store.now());
+  }
+
+  // Whether what is shown was the present, and is not heard of any more.
+  get isLost() {
+    return !this.store.shown.past && this.store.standing.since !== null;
   }
 
   get isPaused() {
@@ -127,8 +131,7 @@ class Timeline extends Part {
   draw() {
     const { past } = this.store.shown;
     const isOut = past && this.store.unreached("federation") && this.store.unreached("memory");
-    const isLost = this.store.standing.since !== null;
-    setText(this.word, isOut ? "Out of reach" : past ? "Past" : isLost ? "Last heard" : "Present");
+    setText(this.word, isOut ? "Out of reach" : past ? "Past" : this.isLost ? "Last heard" : "Present");
     setText(this.play, this.isPaused ? "Play" : "Pause");
     this.play.setAttribute("aria-label", this.isPaused ? "Play on" : "Pause the whole page");
     for (const [speed, each] of this.speeds) {
