@@ -1,5 +1,7 @@
 """Fixtures of all tests: servers, and a watch for calls that block the event loop."""
 
+import asyncio.constants
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -8,6 +10,11 @@ from redis.asyncio import Redis
 
 from processors.runtime.bus import Bus
 from tests.servers import running_server
+
+# In debug mode asyncio notes for each future, task and callback where it was made. With all the frames of a test's
+# runner that is half of what the tests cost; the innermost ones tell the same.
+vars(asyncio.constants)["DEBUG_STACK_DEPTH"] = 2
+sys.tracebacklimit = 4
 
 
 @pytest.fixture(autouse=True)

@@ -101,6 +101,10 @@ class Stack:
 
         return wait_for("a summary as expected", ask, timeout_s)
 
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The rows of the roster by their ids; none if the gateway does not answer."""
+        return {row["id"]: row for row in (self.get("/api/v1/peers") or {"peers": []})["peers"]}
+
     def bus(self) -> redis.Redis:
         """A client of the bus. That of a cluster has the same commands for keys of one slot, and asks at once."""
         own = self.environment.get("ARK_BUS_URL") or (self.directory / "state" / "bus.url").read_text().strip()

@@ -108,7 +108,10 @@ async def test_after_a_restart_the_state_is_told_again(bus: Bus, plain: sqlite3.
             await until(told)
 
 
-async def test_a_wiped_bus_is_filled_again(bus: Bus, plain: sqlite3.Connection, path: Path) -> None:
+async def test_a_wiped_bus_is_filled_again(
+    bus: Bus, plain: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processors.collectors.delivery._CHECK_S", 0.2)
     async with running(collector(bus, path, a_status())):
         await state(bus, lambda s: s.tiers is not None)
         await bus.client.flushdb()

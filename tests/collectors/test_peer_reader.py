@@ -187,7 +187,11 @@ async def test_of_two_collectors_the_later_works_and_the_other_goes_on_where_it_
     }
 
 
-async def test_a_wiped_bus_is_filled_again_from_the_source(bus: Bus, ark: Redis, source_url: str) -> None:
+async def test_a_wiped_bus_is_filled_again_from_the_source(
+    bus: Bus, ark: Redis, source_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processors.collectors.delivery._CHECK_S", 0.2)
+    monkeypatch.setattr(peer_reader, "CHECK_S", 0.2)
     await ark.hset("peer:a", "latency", 1)
     async with running(PeerCollector(bus, source_url, LIVE, new_status()).run()):
         await some(bus, Heartbeat)

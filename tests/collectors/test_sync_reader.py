@@ -398,7 +398,11 @@ async def test_two_collectors_of_one_source_double_nothing(bus: Bus, ark: Redis,
         await arrived(bus, once(range(60)))
 
 
-async def test_a_wiped_bus_is_filled_again_from_the_list(bus: Bus, ark: Redis, source_url: str) -> None:
+async def test_a_wiped_bus_is_filled_again_from_the_list(
+    bus: Bus, ark: Redis, source_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processors.collectors.delivery._CHECK_S", 0.2)
+    monkeypatch.setattr(sync_reader, "CHECK_S", 0.2)
     await push(ark, bus, *range(5))
     async with running(collector(bus, source_url).run()):
         await arrived(bus, once(range(5)))

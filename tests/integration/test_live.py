@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -19,9 +20,22 @@ from tests.stack import Stack, running_stack, wait_for
 ARK_PULSE = Path(sys.executable).parent / "ark-pulse"
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, redis.Redis]]:
+    """A running stack for all tests that kill nothing, unused at first, and a client of ARK's Redis."""
+    with running_stack(tmp_path_factory.mktemp("live")) as (stack, source), redis.Redis.from_url(source.url) as ark:
+        yield stack, ark
+
+
 @pytest.fixture
-def live(tmp_path: Path) -> Iterator[tuple[Stack, redis.Redis]]:
-    """A running stack, and a client of ARK's Redis."""
+def before(shared: tuple[Stack, redis.Redis]) -> dict[str, Any]:
+    """The summary of the shared stack before the test."""
+    return shared[0].federation(lambda s: s["source"] == "live")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[tuple[Stack, redis.Redis]]:
+    """A stack of the test's own, and a client of ARK's Redis."""
     with running_stack(tmp_path) as (stack, source), redis.Redis.from_url(source.url) as ark:
         yield stack, ark
 
@@ -39,8 +53,8 @@ def put_sync(ark: redis.Redis, **fields: object) -> None:
     ark.lpush("sync_events", json.dumps(sync | fields))
 
 
-def test_peers_and_syncs_give_exactly_the_values_of_the_definition(live: tuple[Stack, redis.Redis]) -> None:
-    stack, ark = live
+def test_peers_and_syncs_give_exactly_the_values_of_the_definition(shared: tuple[Stack, redis.Redis]) -> None:
+    stack, ark = shared
     empty = stack.federation(lambda s: s["source"] == "live")
     assert (empty["total_peers"], empty["sync_rate"]) == (0, 0)
     assert "network_health" not in empty
@@ -60,26 +74,32 @@ def test_peers_and_syncs_give_exactly_the_values_of_the_definition(live: tuple[S
     assert (summary["sync_rate"], summary["sync_bytes_rate"]) == (0.1, 60)
     assert summary["sync_success_rate"] == pytest.approx(100 * 5 / 6)
     assert (summary["sync_bytes_total"], summary["sync_failures_total"]) == (3_600, 1)
-    rows = {row["id"]: row for row in stack.get("/api/v1/peers")["peers"]}
+    # The roster is a stream of its own, and may be a moment behind the summary.
+    rows = wait_for("all are on the roster", lambda: rows if len(rows := stack.rows()) == 4 else None)
     assert (rows["a"]["data_shared"], rows["b"]["data_shared"]) == (3_600, 0)
     assert rows["c"]["status"] == "offline"
     assert "latency_ms" not in rows["d"]
 
 
-def test_a_deleted_and_an_expired_key_make_their_peers_offline(live: tuple[Stack, redis.Redis]) -> None:
-    stack, ark = live
+def test_a_deleted_and_an_expired_key_make_their_peers_offline(
+    shared: tuple[Stack, redis.Redis], before: dict[str, Any]
+) -> None:
+    stack, ark = shared
+    known, online = before["total_peers"] + 3, before["online_peers"]
     for name in ("deleted", "expired", "stays"):
         put_peer(ark, name)
-    stack.federation(lambda s: s.get("online_peers") == 3)
+    stack.federation(lambda s: s["online_peers"] == online + 3)
     ark.delete("peer:deleted")
     ark.pexpire("peer:expired", 50)
-    summary = stack.federation(lambda s: s.get("online_peers") == 1)
-    assert summary["total_peers"] == 3
-    assert summary["network_health"] == pytest.approx(100 / 3)
+    summary = stack.federation(lambda s: s["online_peers"] == online + 1)
+    assert summary["total_peers"] == known
+    assert summary["network_health"] == pytest.approx(100 * (online + 1) / known)
 
 
-def test_input_that_cannot_be_used_is_told_and_harms_nobody(live: tuple[Stack, redis.Redis]) -> None:
-    stack, ark = live
+def test_input_that_cannot_be_used_is_told_and_harms_nobody(
+    shared: tuple[Stack, redis.Redis], before: dict[str, Any]
+) -> None:
+    stack, ark = shared
     ark.set("peer:wrong-type", "x")
     ark.hset("peer:", "hostname", "no id")
     ark.hset(b"peer:\xff\xfe", "hostname", "no text")
@@ -90,16 +110,47 @@ def test_input_that_cannot_be_used_is_told_and_harms_nobody(live: tuple[Stack, r
     put_sync(ark, bytes=2**60)
     put_sync(ark)
     put_peer(ark, "fine")
-    summary = stack.federation(lambda s: s.get("online_peers") == 2 and s.get("sync_events_total") == 2)
-    assert summary["total_peers"] == 2
+    online, syncs = before["online_peers"] + 2, before["sync_events_total"] + 2
+    summary = stack.federation(lambda s: (s["online_peers"], s["sync_events_total"]) == (online, syncs))
+    assert summary["total_peers"] == before["total_peers"] + 2
     with stack.bus() as bus:
         letters = wait_for("dead letters", lambda: rows if len(rows := bus.xrange("ark:dead")) >= 12 else None)
     reasons = [json.loads(fields[b"d"])["reason"] for _, fields in letters]
     assert all(reasons)
 
 
-def test_a_killed_worker_is_back_and_nothing_is_counted_twice(live: tuple[Stack, redis.Redis]) -> None:
-    stack, ark = live
+def test_a_full_bus_holds_back_and_goes_on_where_it_was(
+    shared: tuple[Stack, redis.Redis], before: dict[str, Any]
+) -> None:
+    stack, ark = shared
+    processes = stack.processes()
+    with stack.bus() as bus:
+        bus.config_set("maxmemory", "1")
+        for _ in range(200):
+            put_sync(ark)
+        time.sleep(2)
+        bus.config_set("maxmemory", "1gb")
+    syncs = before["sync_events_total"] + 200
+    summary = stack.federation(lambda s: s["sync_events_total"] >= syncs)
+    assert summary["sync_events_total"] == syncs
+    assert summary["sync_bytes_total"] == before["sync_bytes_total"] + 200 * 1_024
+    assert stack.processes() == processes, "no process ended"
+
+
+def test_the_address_of_the_bus_serves_redis_cli(shared: tuple[Stack, redis.Redis]) -> None:
+    client = shutil.which("redis-cli")
+    if client is None:
+        pytest.skip("variant redis-cli: Debian's redis-tools is not installed")
+    stack, _ = shared
+    url = subprocess.run([ARK_PULSE, "bus", "url"], env=stack.environment, capture_output=True, text=True, check=True)
+    command = [client, "-u", url.stdout.strip(), "XREVRANGE", "ark:metrics:federation", "+", "-", "COUNT", "1"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "AUTH failed" not in answer.stderr
+    assert '"network_health"' in answer.stdout or '"total_peers"' in answer.stdout
+
+
+def test_a_killed_worker_is_back_and_nothing_is_counted_twice(own: tuple[Stack, redis.Redis]) -> None:
+    stack, ark = own
     sent = 0
     stack.federation(lambda s: s["source"] == "live")
     for stage in ("aggregators", "collectors", "gateway", "aggregators"):
@@ -108,21 +159,19 @@ def test_a_killed_worker_is_back_and_nothing_is_counted_twice(live: tuple[Stack,
             sent += 1
         before = stack.pid_of(stage)
         os.kill(before, signal.SIGKILL)
-        killed = time.monotonic()
         for _ in range(50):
             put_sync(ark)
             sent += 1
         wait_for(f"{stage} is back", lambda b=before, s=stage: stack.pid_of(s) != b)  # type: ignore[misc]
         summary = stack.federation(lambda s: s.get("sync_events_total", 0) >= sent)  # noqa: B023  - used at once
         assert summary["sync_events_total"] == sent
-        assert time.monotonic() - killed < 5
     assert summary["sync_bytes_total"] == sent * 1_024
     with stack.bus() as bus:
         wait_for("the whole feed", lambda: bus.xlen("ark:feed:sync") == sent)
 
 
-def test_a_killed_bus_comes_back_with_what_it_held(live: tuple[Stack, redis.Redis]) -> None:
-    stack, ark = live
+def test_a_killed_bus_comes_back_with_what_it_held(own: tuple[Stack, redis.Redis]) -> None:
+    stack, ark = own
     for _ in range(100):
         put_sync(ark)
     before = stack.federation(lambda s: s.get("sync_events_total") == 100)
@@ -136,34 +185,6 @@ def test_a_killed_bus_comes_back_with_what_it_held(live: tuple[Stack, redis.Redi
     after = stack.federation(lambda s: s.get("sync_events_total", 0) >= 110 and s["source"] == "live", 20)
     assert after["sync_events_total"] == 110
     assert after["epoch"] != before["epoch"]
-
-
-def test_a_full_bus_holds_back_and_goes_on_where_it_was(live: tuple[Stack, redis.Redis]) -> None:
-    stack, ark = live
-    put_sync(ark)
-    stack.federation(lambda s: s.get("sync_events_total") == 1)
-    before = stack.processes()
-    with stack.bus() as bus:
-        bus.config_set("maxmemory", "1")
-        for _ in range(200):
-            put_sync(ark)
-        time.sleep(2)
-        bus.config_set("maxmemory", "1gb")
-    summary = stack.federation(lambda s: s.get("sync_events_total", 0) >= 201)
-    assert (summary["sync_events_total"], summary["sync_bytes_total"]) == (201, 201 * 1_024)
-    assert stack.processes() == before, "no process ended"
-
-
-def test_the_address_of_the_bus_serves_redis_cli(live: tuple[Stack, redis.Redis]) -> None:
-    client = shutil.which("redis-cli")
-    if client is None:
-        pytest.skip("variant redis-cli: Debian's redis-tools is not installed")
-    stack, _ = live
-    url = subprocess.run([ARK_PULSE, "bus", "url"], env=stack.environment, capture_output=True, text=True, check=True)
-    command = [client, "-u", url.stdout.strip(), "XREVRANGE", "ark:metrics:federation", "+", "-", "COUNT", "1"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "AUTH failed" not in answer.stderr
-    assert '"network_health"' in answer.stdout or '"total_peers"' in answer.stdout
 
 
 def test_redis_that_vanishes_leaves_its_last_values_marked_stale_and_heals(tmp_path: Path) -> None:

@@ -30,12 +30,13 @@ def databases(base: Path, mode: str = "delete") -> Iterator[tuple[sqlite3.Connec
         yield reasoning, ark
 
 
-@pytest.fixture(params=["delete", "wal"])
+@pytest.fixture(scope="module", params=["delete", "wal"])
 def live(
-    request: pytest.FixtureRequest, tmp_path: Path
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Stack, sqlite3.Connection, sqlite3.Connection]]:
-    """A running stack beside a node's databases."""
-    with databases(tmp_path, request.param) as (reasoning, ark), running_stack(tmp_path) as (stack, _):
+    """A running stack beside a node's databases, which nobody else has used at first."""
+    base = tmp_path_factory.mktemp(request.param)
+    with databases(base, request.param) as (reasoning, ark), running_stack(base) as (stack, _):
         stack.memory(lambda s: s["source"] == "live" and s.get("trust_distribution") is not None)
         yield stack, reasoning, ark
 
@@ -110,6 +111,8 @@ def test_what_is_changed_in_place_replaced_or_deleted_is_followed(
     live: tuple[Stack, sqlite3.Connection, sqlite3.Connection],
 ) -> None:
     stack, _, ark = live
+    for table in ("code_patterns", "code_index", "sandbox_executions"):
+        ark.execute(f"DELETE FROM {table}")
     for number in range(10):
         put_pattern(ark, f"p{number}", f"snippet {number}", 2)
         put_file(ark, f"f{number}", "sandbox")
@@ -195,14 +198,15 @@ def _is_another(stack: Stack, before: int) -> bool:
     return stack.pid_of("collectors") != before
 
 
-def _has_counted(summary: dict[str, Any], sent: int) -> bool:
-    return bool(summary["sessions_total"] >= sent and summary["stages_total"] >= 2 * sent)
+def _has_counted(summary: dict[str, Any], sessions: int, stages: int) -> bool:
+    return bool(summary["sessions_total"] >= sessions and summary["stages_total"] >= stages)
 
 
 def test_a_killed_collector_counts_every_session_once(
     live: tuple[Stack, sqlite3.Connection, sqlite3.Connection],
 ) -> None:
     stack, reasoning, _ = live
+    before = stack.memory(lambda s: s["source"] == "live")
     for round_ in range(3):
         for number in range(20):
             write_session(reasoning, f"{round_}-{number}", [0.5, 0.9])
@@ -211,6 +215,7 @@ def test_a_killed_collector_counts_every_session_once(
         for number in range(20, 40):
             write_session(reasoning, f"{round_}-{number}", [0.5, 0.9])
         sent = 40 * (round_ + 1)
+        sessions, stages = before["sessions_total"] + sent, before["stages_total"] + 2 * sent
         wait_for("another process", partial(_is_another, stack, pid))
-        summary = stack.memory(partial(_has_counted, sent=sent))
-        assert (summary["sessions_total"], summary["stages_total"]) == (sent, 2 * sent)
+        summary = stack.memory(partial(_has_counted, sessions=sessions, stages=stages))
+        assert (summary["sessions_total"], summary["stages_total"]) == (sessions, stages)
