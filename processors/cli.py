@@ -107,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="again at every change, and every five seconds")
     command("partitions", _partitions, as_json)
     command("doctor", _doctor, as_json)
+    removing = command("uninstall", _uninstall)
+    removing.add_argument("--yes", action="store_true", help="do it; without this it is only said")
+    removing.add_argument("--state", action="store_true", help="remove our files in ARK_STATE_DIR, too")
     version = command("version", _version)
     version.add_argument("--json", action="store_true", help="one JSON object, with Python and the platform")
     return parser
@@ -407,6 +410,24 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
     from processors.runtime.doctor import doctor
 
     return doctor(settings, as_json=options.json)
+
+
+def _uninstall(options: argparse.Namespace, settings: Settings) -> int:
+    """Take away what ARK Pulse left behind.
+
+    Stop everything first, and run it with the settings that everything ran with. It
+    empties the bus, sets notify-keyspace-events of REDIS_URL back to what it was, and
+    removes the change log of ark.db. Nothing of ARK's is touched. Without --yes it only
+    says what it would do.
+
+    examples:
+      ark-pulse uninstall
+      ark-pulse uninstall --yes
+      ark-pulse uninstall --yes --state    the node's id and the embedded bus, too
+    """
+    from processors.tools.uninstall import uninstall
+
+    return OK if uninstall(settings, yes=options.yes, state=options.state) else FAILURE
 
 
 if __name__ == "__main__":

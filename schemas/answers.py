@@ -128,6 +128,10 @@ class Health(Struct, frozen=True, kw_only=True):
     # Those that stay, by path: of WebSockets, and of `/sse`.
     clients: dict[str, int]
     access: Access
+    # Of these those that have not read yet what was sent to them, who comes new among them; and how many were closed
+    # for that since the gateway was started.
+    behind: int
+    closed_slow: int
 
 
 class PartitionSeen(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ from typing import Any, Final, cast
 
 from processors.aggregators.ownership import Fenced, Grant
 from processors.aggregators.partition import Commit
-from processors.runtime.bus import Bus, Entry, Script
+from processors.runtime.bus import Bus, Entry
+from processors.runtime.script import Script
 from schemas import streams
 
 __all__ = ["commit", "read_parked", "read_state"]
@@ -49,7 +50,7 @@ async def commit(bus: Bus, partition: str, grant: Grant, work: Commit, retention
     Raises redis-py's errors: it may or may not have been written. Cancellation: likewise.
     """
     args: list[Any] = [grant.token, grant.n, grant.position, work.position, retention_ms, bus.clock.now_ms()]
-    args += [work.partial, work.changes or b""]
+    args += [work.partial, work.changes or b"", work.traceparent]
     for fields in (work.state, work.roster):
         args += _sets_and_removals(fields)
     args += [len(work.feed), *chain.from_iterable(work.feed)]

@@ -72,6 +72,7 @@ class Gatherer(MergedWriter):
             # A foreign entry may have no body to pass on.
             if fields.get(b"t") == kind and b"d" in fields:
                 self._bodies += records_of(fields[b"d"])
+                self.trail.note(fields)
             if len(self._bodies) >= _AT_ONCE:
                 grant = await self._append_read(grant)
         # What was passed over need not be noted each time: the next writer would pass over it again.

@@ -3,12 +3,15 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from processors.aggregators.ownership import Fenced, Grant
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus
 from processors.runtime.connection import BUS_FAILURES
+from processors.runtime.script import Script
 from processors.runtime.tasks import end_tasks
+from processors.runtime.tracing import Trail
 from schemas.positions import entry_id
 from schemas.streams import writer_key
 
@@ -38,6 +41,8 @@ class MergedWriter(ABC):
         self._retention_ms = retention_ms
         self._most = most
         self._reader = bus.reader()
+        # What was read since the last append, of what is traced.
+        self.trail = Trail("append")
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, grant: Grant, on_lost: Callable[[str], None]) -> None:
@@ -86,10 +91,10 @@ class MergedWriter(ABC):
         redis-py's errors: it may or may not have been written.
         """
         args: list[Any] = [grant.token, grant.n, self._kind, self._bus.clock.now_ms(), self._retention_ms, self._most]
-        args += [len(bodies), *bodies]
-        for partition, up_to in gathered.items():
-            args += [partition, up_to]
-        status, *detail = await _APPEND.run(self._bus.client, [self._stream, self.meta_key], args)
+        tail: list[Any] = [len(bodies), *bodies, *chain.from_iterable(gathered.items())]
+        with self.trail.step(stream=self._stream) as traceparent:
+            keys = [self._stream, self.meta_key]
+            status, *detail = await _APPEND.run(self._bus.client, keys, [*args, traceparent, *tail])
         self._bus.clock.sync(detail[-1])
         if status != b"OK":
             raise Fenced(f"{self._stream}: {status.decode().lower()}")

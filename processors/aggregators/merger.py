@@ -71,6 +71,8 @@ class Merger(MergedWriter):
         # was heard.
         self._partials: dict[str, Partial] = {}
         self._heard: dict[tuple[str, str], tuple[int, SourceState]] = {}
+        # Streams of which something could not be read when they last brought anything.
+        self._unreadable: set[str] = set()
         # Newest id read of each stream.
         self._positions: dict[str, str] = {}
         # When they are compared with the streams next, loop time in seconds.
@@ -127,10 +129,16 @@ class Merger(MergedWriter):
                     changed |= self._hold(self._partitions[key], codec.decode_partial(fields))
             except SchemaError as error:
                 unreadable.append(error)
-        if unreadable:
-            # One line, however many somebody wrote at once.
-            _logger.warning("%d entries of %s are left out: %s", len(unreadable), key, unreadable[-1])
+        self._complain(key, unreadable)
+        if changed:
+            self.trail.note_all(entries)
         return changed
+
+    def _complain(self, key: str, unreadable: list[SchemaError]) -> None:
+        """Log that a stream cannot be read: once until it can be, however much somebody writes."""
+        if unreadable and key not in self._unreadable:
+            _logger.warning("%d entries of %s are left out: %s", len(unreadable), key, unreadable[-1])
+        (self._unreadable.add if unreadable else self._unreadable.discard)(key)
 
     def _hold(self, partition: str, partial: Partial) -> bool:
         held = self._partials.get(partition)

@@ -6,6 +6,7 @@ hear of each other; who has more than its share gives the rest back, and who has
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
@@ -22,6 +23,7 @@ from processors.aggregators.ownership import (
     renew,
 )
 from processors.aggregators.shares import quota, surplus
+from processors.aggregators.tally import Tally
 from processors.runtime.bus import Bus
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
@@ -58,10 +60,16 @@ class _Held:
         self.members: list[str] = []
         self.tokens: dict[str, str] = {}
         self.duties: dict[str, Duty] = {}
+        # Whether something failed when duties were last taken up; until nothing does, no more is logged of it.
+        self.failing = False
         # Keys that were lost and not dropped yet, with the reason.
         self.lost: dict[str, str] = {}
         # Set with each loss, and when others come or go.
         self.wakes = asyncio.Event()
+
+    def log(self, level: int, text: str, *values: object) -> None:
+        """Log a change; while it fails again and again only for those who look for mistakes."""
+        _logger.log(logging.DEBUG if self.failing else level, text, *values)
 
     def lose(self, key: str, token: str, why: str) -> None:
         """Note that `key` was lost, unless it has been acquired anew since."""
@@ -76,7 +84,7 @@ class _Held:
             self.wakes.set()
 
 
-async def own(bus: Bus, groups: Sequence[Makers], stop: asyncio.Event) -> None:
+async def own(bus: Bus, groups: Sequence[Makers], stop: asyncio.Event, tally: Tally) -> None:
     """Hold our share of each group of duties until `stop`, then give them back.
 
     Cancellation: leases run out by themselves.
@@ -89,7 +97,11 @@ async def own(bus: Bus, groups: Sequence[Makers], stop: asyncio.Event) -> None:
     try:
         while not stop.is_set():
             held.wakes.clear()
+            tally.losses += len(held.lost)
             failed, complete = await _round(bus, groups, held)
+            if held.failing and not failed and complete:
+                _logger.info("%d duties are held again", len(held.duties))
+            held.failing = failed or (held.failing and not complete)
             failures = failures + 1 if failed else 0
             if failed:
                 # What the server refuses would be lost again at once: it is taken up again ever more slowly.
@@ -133,14 +145,14 @@ async def _round(bus: Bus, groups: Sequence[Makers], held: _Held) -> tuple[bool,
     lost, held.lost = held.lost, {}
     if lost:
         reasons = "; ".join(sorted({why[:200] for why in lost.values()})[:3])
-        _logger.warning("lost %d of %d duties: %s", len(lost), sum(map(len, groups)), reasons)
+        held.log(logging.WARNING, "lost %d of %d duties: %s", len(lost), sum(map(len, groups)), reasons)
     await _drop(held, list(lost))
     try:
         if not held.members:
             held.meet(await join(bus, held.owner))
         complete = all([await _share(bus, make, held) for make in groups])
     except BUS_FAILURES as error:
-        _logger.warning("no duty can be taken up: %s", str(error)[:200] or type(error).__name__)
+        held.log(logging.WARNING, "no duty can be taken up: %s", str(error)[:200] or type(error).__name__)
         return True, False
     return bool(lost), complete
 
@@ -161,7 +173,7 @@ async def _share(bus: Bus, make: Makers, held: _Held) -> bool:
             held.duties[key], held.tokens[key] = make[key](), grant.token
     await asyncio.gather(*(_start(held, key, grant) for key, grant in taken.items()))
     if taken:
-        _logger.info("took up %d of %d duties", len(taken), len(make))
+        held.log(logging.INFO, "took up %d of %d duties", len(taken), len(make))
     return len(taken) == wanted
 
 

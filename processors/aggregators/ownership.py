@@ -11,8 +11,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus
 from processors.runtime.connection import in_one_trip
+from processors.runtime.script import Script
 from schemas import streams
 
 __all__ = [

@@ -88,6 +88,8 @@ class Commit:
     parked: list[Mapping[bytes, bytes]] = field(default_factory=list)
     # Ids of parked entries that were folded now.
     unparked: list[str] = field(default_factory=list)
+    # Goes with what the commit tells; "" if it is not traced.
+    traceparent: str = ""
 
 
 _decode_totals = msgspec.json.Decoder(Totals).decode
@@ -129,6 +131,8 @@ class Partition:
         self._room = 0
         # Whether anything was folded, or changed by time, since the last commit.
         self._moved = False
+        # Events that were folded since the restore.
+        self.folded = 0
 
     def restore(self, position: str, fields: Mapping[bytes, bytes]) -> None:
         """Take back the committed state, once or in several parts, and stand at `position`.
@@ -160,6 +164,11 @@ class Partition:
     def position(self) -> str:
         """Id of the newest folded entry."""
         return self._position
+
+    @property
+    def peers(self) -> int:
+        """How many it knows."""
+        return len(self._roster.peers)
 
     def has_room(self) -> bool:
         """Whether one more entry is sure to fit into the commit; if not, commit first."""
@@ -206,6 +215,7 @@ class Partition:
             self._reject(arrived, "aggregator", error.reason, fields.get(b"d", b""))
             return
         self._room -= len(batch.events) + len(batch.rejected)
+        self.folded += len(batch.events)
         latest = arrived + _MAX_FUTURE_MS
         for event in batch.events:
             ts = event.ts

@@ -6,6 +6,7 @@ one read is held in memory; the stream keeps the rest.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -14,9 +15,11 @@ import msgspec
 from processors.aggregators.checkpoint import commit, read_parked, read_state
 from processors.aggregators.ownership import Fenced, Grant
 from processors.aggregators.partition import Partition
+from processors.aggregators.tally import Tally
 from processors.aggregators.watch import Watch
 from processors.runtime.bus import Bus, Entry, Subscription
 from processors.runtime.connection import BUS_FAILURES
+from processors.runtime.tracing import Trail
 from schemas import streams
 from schemas.positions import entry_id
 
@@ -32,7 +35,7 @@ _BEHIND_MS: Final = 100
 class PartitionRunner:
     """Works one partition for as long as its lease is held."""
 
-    def __init__(self, bus: Bus, partition: str, count: int, retention_ms: int, watch: Watch) -> None:
+    def __init__(self, bus: Bus, partition: str, count: int, retention_ms: int, watch: Watch, *, tally: Tally) -> None:
         self._bus = bus
         self._name = partition
         # How many live partitions there are.
@@ -40,16 +43,21 @@ class PartitionRunner:
         self._retention_ms = retention_ms
         # When its peers are watched.
         self._watch = watch
+        self._tally = tally
         # What is held; None before the start. Its n and position are those of the last commit.
         self._grant: Grant | None = None
         self._partition: Partition | None = None
         self._subscription: Subscription | None = None
+        # How many of the events that were folded are committed.
+        self._counted = 0
         # Called once when the partition cannot be worked any more; None when that has happened, or before the start.
         self._on_lost: Callable[[str], None] | None = None
         # Id of the newest entry that waited when it was last looked; None once it is folded.
         self._backlog: str | None = None
         # What the clock showed when it was last worked, ms; the clock goes back only if the server's did.
         self._latest = 0
+        # What was folded since the last commit, of what is traced.
+        self._trail = Trail("commit")
         # Folding and committing is one at a time: entries and time both ask for it.
         self._working = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
@@ -76,6 +84,7 @@ class PartitionRunner:
             # A foreign hand was in it: this partition stands still until it is mended, the others do not.
             self._lose(f"the state of partition {self._name} cannot be read: {error}")
             return
+        self._tally.partitions[self._name] = partition
         try:
             # From the first commit on time asks for its own.
             async with self._working:
@@ -93,6 +102,7 @@ class PartitionRunner:
     async def stop(self) -> None:
         """Finish the entries at hand, and read no more."""
         self._on_lost = None
+        self._tally.partitions.pop(self._name, None)
         if self._subscription is not None:
             await self._subscription.stop()
         if self._tick is not None:
@@ -128,6 +138,7 @@ class PartitionRunner:
             for text, fields in entries:
                 if not partition.has_room():
                     await self._commit()
+                self._trail.note(fields)
                 partition.fold(text.decode(), fields, now)
             if not partition.has_room():
                 await self._commit()
@@ -165,9 +176,21 @@ class PartitionRunner:
     async def _commit(self) -> None:
         assert self._partition is not None
         assert self._grant is not None
+        began, before = time.monotonic(), self._grant.position
         work = self._partition.collect(self._grant.epoch, self._grant.n + 1, self._now())
-        self._grant = await commit(self._bus, self._name, self._grant, work, self._retention_ms)
+        with self._trail.step(partition=self._name, n=self._grant.n + 1) as work.traceparent:
+            self._grant = await commit(self._bus, self._name, self._grant, work, self._retention_ms)
+        self._note_commit(time.monotonic() - began, before)
         self._arm()
+
+    def _note_commit(self, took_s: float, before: str) -> None:
+        """Count a commit, of what came after the position `before`."""
+        assert self._partition is not None
+        assert self._grant is not None
+        events, self._counted = self._partition.folded - self._counted, self._partition.folded
+        is_new = self._grant.position != before
+        delay_ms = max(self._bus.clock.now_ms() - entry_id(self._grant.position).ms, 0) if is_new else None
+        self._tally.count(self._name, events, took_s, delay_ms)
 
     def _arm(self) -> None:
         """Wake up when time alone changes something."""

@@ -8,8 +8,10 @@ from processors.aggregators.merger import FEDERATION, MEMORY, Merger
 from processors.aggregators.observer import Observer
 from processors.aggregators.owner import Makers, own
 from processors.aggregators.runner import PartitionRunner
+from processors.aggregators.tally import Tally
 from processors.aggregators.watch import Watch
 from processors.runtime.bus import Bus
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import Settings
 from schemas import streams
 
@@ -18,17 +20,18 @@ __all__ = ["serve"]
 _DEAD_RETENTION_MS = 7 * 24 * 3_600_000
 
 
-async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
+async def serve(bus: Bus, settings: Settings, stop: asyncio.Event, registry: MetricsRegistry) -> None:
     """Aggregate until `stop`. Raises BusDown: if the bus does not answer at the start."""
-    observer = Observer(bus)
+    observer, tally = Observer(bus), Tally()
+    registry.add(tally.read)
     await observer.start()
     try:
-        await own(bus, _duties(bus, settings, observer.watch), stop)
+        await own(bus, _duties(bus, settings, observer.watch, tally), stop, tally)
     finally:
         await observer.stop()
 
 
-def _duties(bus: Bus, settings: Settings, watch: Watch) -> tuple[Makers, Makers]:
+def _duties(bus: Bus, settings: Settings, watch: Watch, tally: Tally) -> tuple[Makers, Makers]:
     """The partitions, and the writers of merged streams: each kind is shared evenly by itself."""
     names = [*streams.live_partitions(settings.ark_partitions), streams.SIMULATED]
     retention_ms = settings.ark_retention
@@ -42,6 +45,7 @@ def _duties(bus: Bus, settings: Settings, watch: Watch) -> tuple[Makers, Makers]
             settings.ark_partitions,
             retention_ms,
             Watch() if name == streams.SIMULATED else watch,
+            tally=tally,
         )
         for name in names
     }

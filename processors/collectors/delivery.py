@@ -8,6 +8,7 @@ one source the one that started last works it, the other stands by until that on
 import asyncio
 import contextlib
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
 from processors.runtime.connection import BUS_FAILURES, in_one_trip
 from processors.runtime.logging import get_logger
+from processors.runtime.tracing import source_step
 from schemas import streams
 from schemas.events import Rejected
 
@@ -125,9 +127,21 @@ class Delivery:
         Raises CursorConflict: if another collector of this source was here. Cancellation: the batch may be in some
         partitions; the next resume finds out.
         """
-        await until_bus_answers(self._collector, partial(self._publisher.publish, batch, only))
+        with source_step(self._collector, len(batch.events)) as traceparent:
+            await until_bus_answers(self._collector, partial(self._try, batch, only, traceparent))
         self._status.published = self._publisher.published
         self._status.rejected += sum(isinstance(event, Rejected) for event in batch.events)
+
+    async def _try(self, batch: SourceBatch, only: Collection[str] | None, traceparent: str) -> None:
+        """Try once to publish `batch`, and count what comes of it."""
+        tally, began = self._status.tally, time.monotonic()
+        try:
+            await self._publisher.publish(batch, only, traceparent)
+        except (CursorConflict, *_RETRIED) as error:
+            why = "conflict" if isinstance(error, CursorConflict) else "full" if isinstance(error, BusFull) else "bus"
+            tally.refusals[why] += 1
+            raise
+        tally.took.observe(time.monotonic() - began)
 
     async def check(self) -> None:
         """See from time to time whether the source is ours, and the bus holds what was published.

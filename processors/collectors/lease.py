@@ -9,9 +9,10 @@ import contextlib
 import uuid
 from typing import Final, Literal
 
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
+from processors.runtime.script import Script
 from schemas import streams
 
 __all__ = ["LEASE_MS", "Lease"]

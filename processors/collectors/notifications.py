@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
 from redis.asyncio import Redis
@@ -19,7 +20,7 @@ from processors.collectors.backoff import Backoff
 from processors.collectors.status import SourceStatus, clause
 from processors.runtime.clock import BusClock
 from processors.runtime.connection import open_client
-from processors.runtime.keyspace import NOTIFY_OPTION, missing_flags
+from processors.runtime.keyspace import NOTIFY_OPTION, Noted, missing_flags, note_flags
 from processors.runtime.logging import get_logger
 from processors.runtime.tasks import end_tasks, is_set_within
 
@@ -37,14 +38,25 @@ _logger = get_logger("collectors")
 
 
 class WatchedSource:
-    """One connection to the source, for as long as it lasts."""
+    """One connection to the source at `url`, for as long as it lasts.
 
-    def __init__(self, client: Redis) -> None:
+    What was set there before us is noted in `state_dir`, unless that is None.
+    """
+
+    def __init__(self, client: Redis, url: str, state_dir: Path | None) -> None:
         self.client = client
+        self._url = url
+        self._state_dir = state_dir
+        # What was noted of it last; None before anything was.
+        self._noted: Noted | None = None
         # Whether the server was told, or was so already, to notify of what we need.
         self._enabled = False
         # Whether flags were missing when they were last looked at: what changed until then was told by nobody.
         self.were_off = False
+        # Why the server does not notify, as far as it was asked; "" if it does.
+        self.refusal = ""
+        # Whether a notification came: a server that refuses to be asked may have been set so by its owner.
+        self.heard = False
         # Set by each notification, and when no more will come.
         self.wake = asyncio.Event()
         # Reads the notifications; ends only with an error. None where subscribing is refused.
@@ -65,12 +77,25 @@ class WatchedSource:
             missing = missing_flags(current)
             self.were_off = bool(missing)
             if missing:
+                await self._note(Noted(before=current, after=current + missing))
                 await self.client.config_set(NOTIFY_OPTION, current + missing)
         except (ResponseError, KeyError) as refusal:
             self._enabled = False
-            return f"CONFIG {NOTIFY_OPTION} was refused: {refusal}"
+            self.refusal = f"CONFIG {NOTIFY_OPTION} was refused: {refusal}"
+            return self.refusal
         self._enabled = True
         return ""
+
+    async def _note(self, noted: Noted) -> None:
+        """Remember what was set: whoever takes us away is to put it back."""
+        if self._state_dir is None or noted == self._noted:
+            return
+        self._noted = noted
+        try:
+            await asyncio.to_thread(note_flags, self._state_dir, self._url, noted)
+        except OSError as error:
+            text = f"{NOTIFY_OPTION} was {noted.before!r}, which cannot be noted in ARK_STATE_DIR"
+            _logger.warning("%s: %s", text, error.strerror)
 
     async def subscribe(self, pubsub: PubSub, channel: str, on_key: Callable[[bytes], None]) -> str:
         """Hear of the keys that match `channel`. Returns why that is refused, "" if it is not."""
@@ -79,7 +104,8 @@ class WatchedSource:
             if await pubsub.parse_response(block=False, timeout=_TIMEOUT_S) is None:
                 raise RedisTimeoutError("PSUBSCRIBE was not answered")
         except ResponseError as refusal:
-            return f"PSUBSCRIBE was refused: {refusal}"
+            self.refusal = f"PSUBSCRIBE was refused: {refusal}"
+            return self.refusal
         self._listener = asyncio.create_task(self._listen(pubsub, on_key))
         self._listener.add_done_callback(lambda _: self.wake.set())
         return ""
@@ -87,6 +113,7 @@ class WatchedSource:
     async def _listen(self, pubsub: PubSub, on_key: Callable[[bytes], None]) -> None:
         async for message in pubsub.listen():
             if message["type"] == "pmessage":
+                self.heard = True
                 on_key(message["channel"].partition(b":")[2])
                 self.wake.set()
 
@@ -110,13 +137,13 @@ class WatchedSource:
 
 @contextlib.asynccontextmanager
 async def _watched(
-    url: str, channel: str, on_key: Callable[[bytes], None], noted: set[str]
+    url: str, channel: str, on_key: Callable[[bytes], None], noted: set[str], state_dir: Path | None
 ) -> AsyncIterator[WatchedSource]:
     """A connected source. `channel` has a place for the number of the database; `noted` holds what was logged."""
     # Protocol 2: any server that ARK runs on understands it.
     client = open_client(url, protocol=2)
     async with client, client.pubsub() as pubsub:
-        source = WatchedSource(client)
+        source = WatchedSource(client, url, state_dir)
         named = channel.format(client.connection_pool.connection_kwargs.get("db") or 0)
         refusals = [await source.enable_notifications(), await source.subscribe(pubsub, named, on_key)]
         for refusal in filter(None, refusals):
@@ -137,16 +164,18 @@ async def keep_watching(
     *,
     status: SourceStatus,
     clock: BusClock,
+    state_dir: Path | None = None,
 ) -> None:
     """Run `session` on a connected source, again after each failure, until cancelled.
 
-    `session` says itself when the source is live. Cancellation: safe where `session` is.
+    `session` says itself when the source is live. `state_dir`: see `WatchedSource`. Cancellation: safe where `session`
+    is.
     """
     backoff = Backoff(random.random)
     noted: set[str] = set()
     while True:
         try:
-            async with _watched(url, channel, on_key, noted) as source:
+            async with _watched(url, channel, on_key, noted, state_dir) as source:
                 await session(source)
         except SOURCE_FAILURES as error:
             if status.state == "live":

@@ -6,6 +6,8 @@ digests, then it subscribes and scans, and publishes the differences.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final, cast
 
 from redis.asyncio import Redis
@@ -21,6 +23,7 @@ from processors.collectors.publisher import CursorConflict
 from processors.collectors.status import SourceStatus
 from processors.runtime.bus import Bus
 from processors.runtime.connection import in_one_trip, wrong_type
+from processors.runtime.keyspace import UNNOTIFIED
 from processors.runtime.logging import get_logger
 
 __all__ = ["MAX_HASH_BYTES", "PeerCollector"]
@@ -32,6 +35,7 @@ MAX_HASH_BYTES: Final = 256 << 10
 _KEYS_A_READ: Final = 100
 _PROBES: Final = 8
 _SCAN_COUNT: Final = 500
+_MAX_DETAIL: Final = 200
 _PAUSE_S: Final = 0.005
 """Least time between two publications: under load batches grow, not the delay."""
 
@@ -46,8 +50,10 @@ def _scan_interval_s(took_s: float, *, notified: bool) -> float:
 class PeerCollector:
     """Watches the hashes `peer:*` of one Redis database."""
 
-    def __init__(self, bus: Bus, url: str, partitions: Sequence[str], status: SourceStatus) -> None:
-        self._url = url
+    def __init__(
+        self, bus: Bus, url: str, partitions: Sequence[str], status: SourceStatus, *, state_dir: Path | None = None
+    ) -> None:
+        self._keep_watching = partial(keep_watching, url, _CHANNEL, status=status, clock=bus.clock, state_dir=state_dir)
         self._clock = bus.clock
         self._delivery = Delivery(bus, COLLECTOR, partitions, status)
         self._status = status
@@ -64,9 +70,7 @@ class PeerCollector:
         """Collect until cancelled. Cancellation: a batch may be in some partitions; the next start finds out."""
         self._published.forget()
         async with self._delivery.held():
-            await keep_watching(
-                self._url, _CHANNEL, self._dirty.add, self._session, status=self._status, clock=self._clock
-            )
+            await self._keep_watching(self._dirty.add, self._session)
 
     async def _session(self, source: WatchedSource) -> None:
         scanned = False
@@ -149,7 +153,11 @@ class PeerCollector:
         for start in range(0, len(missing), _KEYS_A_READ):
             await self._read(source.client, missing[start : start + _KEYS_A_READ], away=away)
         await self._published.publish([self._differ.unseen_rejected(seen)])
-        self._scan_at = loop.time() + _scan_interval_s(loop.time() - began, notified=source.notified)
+        interval_s = _scan_interval_s(loop.time() - began, notified=source.notified)
+        self._scan_at = loop.time() + interval_s
+        told = source.notified or source.heard
+        untold = f"{UNNOTIFIED}, changes are found within {interval_s:.0f} s: {source.refusal}"
+        self._status.detail = "" if told else untold[:_MAX_DETAIL]
         await self._confirm()
 
     async def _read(self, client: Redis, keys: Sequence[bytes], *, away: bool) -> None:

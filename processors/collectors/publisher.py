@@ -12,8 +12,9 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import OutOfMemoryError
 
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus
 from processors.runtime.connection import in_one_trip
+from processors.runtime.script import Script
 from schemas import codec, streams
 from schemas.events import MAX_BATCH_EVENTS, Event, subject
 
@@ -83,10 +84,11 @@ class Publisher:
                 digests[name.decode("utf-8", "surrogateescape")] = digest
         return digests
 
-    async def publish(self, batch: SourceBatch, only: Collection[str] | None = None) -> None:
+    async def publish(self, batch: SourceBatch, only: Collection[str] | None = None, traceparent: str = "") -> None:
         """Publish `batch`, of at most `MAX_BATCH_EVENTS` events, into every partition that does not have it yet.
 
         `only`: leave the other partitions as they are; they have these events already, from before a restart.
+        `traceparent` goes with the events; "" if they are not traced.
         Partitions without events of it advance their cursor too. Raises CursorConflict: if a partition's cursor is
         neither what this process knows nor the batch's own; nothing of the batch went into that partition. Raises
         BusFull: if a partition refused. Raises redis-py's errors. After the last two the same batch may be tried
@@ -103,6 +105,8 @@ class Publisher:
             self._call(partition, batch.cursor, ts, events.get(partition, []), digests.get(partition, []))
             for partition in pending
         ]
+        if traceparent:
+            calls = [(keys, [*args, traceparent]) for keys, args in calls]
         answers = await _PUBLISH.run_many(self._bus.client, calls) if calls else []
         self._settle(batch, pending, events, answers)
 

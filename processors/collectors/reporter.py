@@ -6,14 +6,19 @@ newest state of each source is kept. Ordering: that of the changes of one source
 
 import asyncio
 import contextlib
+import logging
 import random
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator
 from typing import Final
 
 from processors.collectors.backoff import Backoff
-from processors.collectors.status import SourceStatus
+from processors.collectors.status import STOPPED, SourceStatus
 from processors.runtime.bus import Bus
 from processors.runtime.connection import BUS_FAILURES, in_one_trip
 from processors.runtime.logging import get_logger
+from processors.runtime.metrics import Sample
 from processors.runtime.tasks import is_set_within
 from schemas import codec, streams
 from schemas.metrics import Group
@@ -25,6 +30,9 @@ HEARTBEAT_S: Final = 5.0
 
 _MAX_ENTRIES: Final = 10_000
 _FAREWELL_S: Final = 1.0
+# Most lines of a source, and within how long.
+_MOST_LINES: Final = 8
+_LINES_WITHIN_S: Final = 60.0
 
 _logger = get_logger("collectors")
 
@@ -41,6 +49,9 @@ class Reporter:
         self._wake = asyncio.Event()
         # Sources that changed since they were last written.
         self._pending: set[str] = set()
+        # When the newest lines of each source were logged, seconds; and sources whose state is still to be logged.
+        self._lines: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_MOST_LINES))
+        self._unlogged: dict[str, SourceStatus] = {}
 
     def source(self, collector: str, group: Group, *, lived: bool = False) -> SourceStatus:
         """A new source of this process. `lived`: see `SourceStatus`."""
@@ -48,12 +59,28 @@ class Reporter:
         self._sources.append(status)
         return status
 
+    def read(self) -> Iterator[Sample]:
+        """What is told of all of them to a Prometheus."""
+        for status in self._sources:
+            yield from status.read()
+
     def _note(self, status: SourceStatus) -> None:
-        level = _logger.warning if status.state == "stale" else _logger.info
-        reason = f": {status.reason}" if status.reason else ""
-        level("%s is %s%s", status.collector, status.state or "standing by", reason)
+        self._log(status)
         self._pending.add(status.collector)
         self._wake.set()
+
+    def _log(self, status: SourceStatus) -> None:
+        """Log a source's state; that of one that changes all the time with a later heartbeat, so that the last is."""
+        lines, now = self._lines[status.collector], time.monotonic()
+        if len(lines) == _MOST_LINES and now - lines[0] < _LINES_WITHIN_S:
+            self._unlogged[status.collector] = status
+            return
+        lines.append(now)
+        self._unlogged.pop(status.collector, None)
+        is_trouble = status.state == "stale" and status.reason != STOPPED
+        reason = f": {status.reason}" if status.reason else ""
+        level = logging.WARNING if is_trouble else logging.INFO
+        _logger.log(level, "%s is %s%s", status.collector, status.state or "standing by", reason)
 
     async def run(self) -> None:
         """Report until cancelled. Cancellation: safe."""
@@ -84,6 +111,8 @@ class Reporter:
         chosen: set[str] = set()
         try:
             if everything:
+                for status in list(self._unlogged.values()):
+                    self._log(status)
                 await self._note_losses()
             chosen = {status.collector for status in self._sources} if everything else set(self._pending)
             reports = [report for status in self._sources if status.collector in chosen and (report := status.report())]

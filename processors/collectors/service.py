@@ -24,6 +24,7 @@ from processors.collectors.sync_reader import SyncCollector
 from processors.runtime.bus import Bus
 from processors.runtime.clock import BusClock
 from processors.runtime.logging import get_logger
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import Settings, node_id
 from processors.runtime.tasks import end_tasks
 from schemas import streams
@@ -54,7 +55,7 @@ class _Source(NamedTuple):
     make: Callable[[SourceStatus], _Collector]
 
 
-async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
+async def serve(bus: Bus, settings: Settings, stop: asyncio.Event, registry: MetricsRegistry) -> None:
     """Collect until `stop` is set, then say that every source stopped. Raises SettingsError: if there is no node id.
 
     Cancellation: safe; the sources are then not said to have stopped.
@@ -64,6 +65,7 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
     sources = _sources(bus, settings, node, partitions)
     lived = await ever_published(bus, partitions, [source.cursor for source in sources])
     reporter = Reporter(bus, node, settings.ark_retention)
+    registry.add(reporter.read)
     runs = _watching(bus, settings, reporter, sources, lived)
     runs += _simulating(bus, settings, reporter, {source.group for source in sources if source.cursor in lived})
     async with asyncio.TaskGroup() as group:
@@ -75,14 +77,14 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
 
 def _sources(bus: Bus, settings: Settings, node: str, partitions: list[str]) -> list[_Source]:
     """The sources that `settings` name."""
-    redis = (bus, settings.redis_url, partitions)
+    redis, state = (bus, settings.redis_url, partitions), settings.ark_state_dir
     home = streams.partition_of(node, settings.ark_partitions)
     data = settings.ark_base_path / "data"
     read_logs = partial(ReasoningCollector, bus, data / "reasoning_logs.db", node, home)
     read_code = partial(CodeCollector, bus, data / "ark.db", node, home)
     sources = [
-        _Source(peers.COLLECTOR, "peers", peers.COLLECTOR, partial(PeerCollector, *redis)),
-        _Source(sync_events.COLLECTOR, "sync", sync_events.COLLECTOR, partial(SyncCollector, *redis)),
+        _Source(peers.COLLECTOR, "peers", peers.COLLECTOR, partial(PeerCollector, *redis, state_dir=state)),
+        _Source(sync_events.COLLECTOR, "sync", sync_events.COLLECTOR, partial(SyncCollector, *redis, state_dir=state)),
         # A node's databases are published under its own name: several nodes may share a partition.
         _Source(reasoning.COLLECTOR, "reasoning", f"{reasoning.COLLECTOR}:{node}", read_logs),
         _Source(code_memory.COLLECTOR, "code", f"{code_memory.COLLECTOR}:{node}", read_code),

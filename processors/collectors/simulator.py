@@ -61,6 +61,8 @@ class Simulator:
         self._simulation: SimulatedHalf | None = None
         # Set when a source said something.
         self._heard = asyncio.Event()
+        # Whether something could not be read when it last brought anything.
+        self._unreadable = False
 
     async def run(self) -> None:
         """Simulate, or wait for the need to, until cancelled. Cancellation: safe."""
@@ -86,16 +88,17 @@ class Simulator:
         return newest[0].decode() if newest else "0-0"
 
     async def _hear(self, entries: list[Entry]) -> None:
-        # One line a read: whoever writes rubbish writes much of it.
         failure: SchemaError | None = None
         for _, fields in entries:
             try:
                 self._activation.observe(codec.decode_source(fields), self._clock.now_ms())
             except SchemaError as error:
                 failure = error
-        if failure is not None:
+        if failure is not None and not self._unreadable:
+            # Whoever writes rubbish writes much of it.
             name = self._status.collector
             _logger.warning("%s: what cannot be read of %s is left out: %s", name, streams.SOURCES, failure)
+        self._unreadable = failure is not None
         self._heard.set()
 
     async def _turn(self) -> None:

@@ -1,10 +1,16 @@
 """What one source says of itself: live, stale, simulated or down, since when, and why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Final
 
+from processors.collectors.tally import Tally
+from processors.runtime.metrics import Sample
 from schemas.metrics import Condition, Group, SourceState
 
-__all__ = ["SourceStatus", "clause"]
+__all__ = ["STOPPED", "SourceStatus", "clause"]
+
+STOPPED: Final = "collector stopped"
+"""Why a source is stale, or down, whose process has ended in order."""
 
 
 def clause(error: Exception) -> str:
@@ -44,9 +50,10 @@ class SourceStatus:
         self.doubted = False
         # Whether another collector works this source, and this one waits.
         self._standing_by = False
-        # Events published, and inputs rejected, by this process.
+        # Events published, and inputs rejected, by this process; and what else it counts.
         self.published = 0
         self.rejected = 0
+        self.tally = Tally()
 
     def answered(self, now: int) -> None:
         """The source answered at `now` (ms), and what it holds is published."""
@@ -89,9 +96,9 @@ class SourceStatus:
         if self.state == "simulated" or self._group in {"federation", "memory"}:
             self._become("down", now, "stopped")
         elif self._lived:
-            self._become("stale", now, "collector stopped")
+            self._become("stale", now, STOPPED)
         else:
-            self._become("down", now, self.reason or "collector stopped")
+            self._become("down", now, self.reason or STOPPED)
 
     def report(self) -> SourceState | None:
         """The state as it goes onto the bus; None before the first verdict, and while another speaks for it."""
@@ -109,6 +116,11 @@ class SourceStatus:
             published=self.published,
             rejected=self.rejected,
         )
+
+    def read(self) -> Iterator[Sample]:
+        """What is told of it to a Prometheus."""
+        state = "standing_by" if self._standing_by else self.state
+        return self.tally.read(self.collector, state, self.published, self.rejected)
 
     def _become(self, state: Condition, now: int, reason: str) -> None:
         self._standing_by = False

@@ -12,6 +12,8 @@ Where it is not sure how many items are new, a dead letter says so: it is publis
 import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -82,8 +84,10 @@ class _Reading(NamedTuple):
 class SyncCollector:
     """Watches the list `sync_events` of one Redis database."""
 
-    def __init__(self, bus: Bus, url: str, partitions: Sequence[str], status: SourceStatus) -> None:
-        self._url = url
+    def __init__(
+        self, bus: Bus, url: str, partitions: Sequence[str], status: SourceStatus, *, state_dir: Path | None = None
+    ) -> None:
+        self._keep_watching = partial(keep_watching, url, _CHANNEL, status=status, clock=bus.clock, state_dir=state_dir)
         self._clock = bus.clock
         self._delivery = Delivery(bus, COLLECTOR, partitions, status)
         self._status = status
@@ -106,7 +110,7 @@ class SyncCollector:
     async def run(self) -> None:
         """Collect until cancelled. Cancellation: a batch may be in some partitions; the next start finds out."""
         async with self._delivery.held():
-            await keep_watching(self._url, _CHANNEL, _ignore, self._session, status=self._status, clock=self._clock)
+            await self._keep_watching(_ignore, self._session)
 
     async def _session(self, source: WatchedSource) -> None:
         while True:

@@ -8,7 +8,8 @@ from typing import Final
 
 from processors.federation.access import Access
 from processors.federation.errors import Refused
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus
+from processors.runtime.script import Script
 from schemas import codec
 from schemas.errors import MalformedEntry
 from schemas.manifests import Pin, decode_pin

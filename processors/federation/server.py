@@ -5,6 +5,8 @@ nodes: whatever sends an Origin is no node.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from aiohttp import web
@@ -17,6 +19,7 @@ from processors.federation.refusals import Refusals
 from processors.federation.registrar import Registrar
 from processors.runtime.http import HEAD_S, HttpServer, adding_headers, errors_as_json, json_answer
 from processors.runtime.logging import get_logger
+from processors.runtime.metrics import Sample, counter
 from processors.runtime.settings import LOOPBACK
 
 __all__ = ["BODY_S", "MAX_READERS", "SEND_S", "FederationServer"]
@@ -35,6 +38,12 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+
+_MANIFESTS: Final = counter("manifests_total", "manifests that came, by what came of them", "outcome")
+_OUTCOMES: Final = {
+    400: "malformed", 401: "bad_signature", 403: "forbidden", 408: "slow", 409: "replayed", 413: "too_large",
+    415: "malformed", 429: "too_many", 503: "unavailable",
+}  # fmt: skip
 
 _logger = get_logger("federation")
 
@@ -60,6 +69,8 @@ class FederationServer:
         self._body_s = body_s
         self._send_s = send_s
         self._refusals = Refusals()
+        # Manifests, by what came of them.
+        self._outcomes = Counter({"registered": 0, **dict.fromkeys(_OUTCOMES.values(), 0)})
         # Clients that are being told who is there.
         self._readers = 0
         app = web.Application(middlewares=[errors_as_json(loopback_only=host in LOOPBACK)])
@@ -72,6 +83,10 @@ class FederationServer:
         """Listen on `port` (0: any free one). Returns the port. Raises SettingsError: if it cannot be listened on."""
         return await self._server.start(self._host, port)
 
+    def read(self) -> Iterator[Sample]:
+        """What is told of it to a Prometheus."""
+        return (_MANIFESTS.of(count, outcome) for outcome, count in self._outcomes.items())
+
     async def stop(self) -> None:
         """Listen no more, and end what is still open. Takes about a second at most."""
         await self._server.stop()
@@ -80,7 +95,9 @@ class FederationServer:
         try:
             node_id = await self._register(request)
         except Refused as refusal:
+            self._outcomes[_OUTCOMES[refusal.status]] += 1
             return self._refused(refusal)
+        self._outcomes["registered"] += 1
         return json_answer({"status": "registered", "node_id": node_id})
 
     async def _register(self, request: web.Request) -> str:

@@ -11,6 +11,7 @@ from processors.federation.trusted_file import TrustedFile
 from processors.runtime.bus import Bus
 from processors.runtime.logging import get_logger
 from processors.runtime.probes import address
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import Settings
 
 __all__ = ["serve"]
@@ -18,7 +19,7 @@ __all__ = ["serve"]
 _logger = get_logger("federation")
 
 
-async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
+async def serve(bus: Bus, settings: Settings, stop: asyncio.Event, metrics: MetricsRegistry) -> None:
     """Serve until `stop` is set; what is under way then has a moment to end.
 
     Raises SettingsError: if the host and port cannot be listened on, or the file of trusted keys cannot be used.
@@ -30,6 +31,7 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event) -> None:
     discovery = Discovery(registry)
     registrar = Registrar(Pins(bus), registry, discovery, trusted, bus.clock)
     server = FederationServer(registrar, discovery, settings.federation_host)
+    metrics.add(server.read)
     try:
         port = await server.start(settings.federation_port)
         _logger.info("listening on http://%s", address(settings.federation_host, port))

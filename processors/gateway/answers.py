@@ -58,8 +58,11 @@ def sources(state: State, now: int) -> SourcesAnswer:
     return SourcesAnswer(timestamp=now, bus=bus_state(state), sources=state.sources.reports(now))
 
 
-def health(state: State, now: int, clients: dict[str, int], access: Access) -> Health:
-    """How the gateway does; `clients` are those of each path, `access` is what who asks may do."""
+def health(state: State, now: int, clients: dict[str, int], access: Access, *, behind: int, closed_slow: int) -> Health:
+    """How the gateway does; `clients` are those of each path, `access` is what who asks may do.
+
+    `behind`, `closed_slow`: as in the answer.
+    """
     views = {half.name: half.view(now) for half in state.halves}
     shown = {name: view for name, view in views.items() if view.summary is not None}
     stale = [half.name for half in state.halves if half.name in shown and _is_alarm(state, half, now)]
@@ -82,6 +85,8 @@ def health(state: State, now: int, clients: dict[str, int], access: Access) -> H
         bus=bus_state(state),
         clients=clients,
         access=access,
+        behind=behind,
+        closed_slow=closed_slow,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final, Protocol, TypeAlias
 
 from processors.gateway.session import Meter
+from processors.gateway.traffic import Traffic
 from processors.runtime.logging import get_logger
 from schemas.frames import CLOSE_CODES, CloseCode
 
@@ -91,9 +92,10 @@ class Client:
 class Fanout:
     """The clients of one place."""
 
-    def __init__(self, place: Place, guard: Guard, *, drain_s: float = DRAIN_S) -> None:
+    def __init__(self, place: Place, guard: Guard, traffic: Traffic, *, drain_s: float = DRAIN_S) -> None:
         self._place = place
         self._guard = guard
+        self._traffic = traffic
         self._drain_s = drain_s
         # All of them, those that are behind too.
         self._clients: set[Client] = set()
@@ -115,12 +117,16 @@ class Fanout:
 
     def send(self, frames: bytes, before: Any) -> None:
         """Send to every client that is not behind; those that have not read the last are now, from `before` on."""
+        late = 0
         for client in self._clients:
             transport = client.transport
             if client.mark is None and not transport.get_write_buffer_size() and not transport.is_closing():
                 transport.write(frames)
-            elif client.mark is None:
+                continue
+            late += 1
+            if client.mark is None:
                 self.lead_from(client, before)
+        self._traffic.count(len(self._clients) - late, frames)
 
     def lead_all_from(self, mark: Any) -> None:
         """Lead every client that has got everything on from `mark`: there is too much for one write."""
@@ -143,6 +149,7 @@ class Fanout:
                 for frames in self._place.lead(client.mark, until):
                     await self._drained(client)
                     client.transport.write(frames)
+                    self._traffic.count(1, frames)
                 # Nothing was awaited since the last write.
                 client.mark = None if self._place.mark() == until else until
         except TimeoutError:

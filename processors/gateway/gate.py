@@ -20,7 +20,7 @@ from processors.runtime.settings import Settings
 from processors.runtime.watched_file import WatchedFile
 from schemas.answers import Access
 
-__all__ = ["COOKIE", "LOOK_S", "RETRY_AFTER_S", "Gate", "Visitor", "unauthorized"]
+__all__ = ["COOKIE", "LOOK_S", "RETRY_AFTER_S", "Gate", "Visitor"]
 
 COOKIE: Final = "ark_token"
 """The page's cookie."""
@@ -30,6 +30,8 @@ LOOK_S: Final = 1.0
 
 RETRY_AFTER_S: Final = 5
 """When a client that found no place should come again, seconds."""
+
+_REFUSALS: Final = ("address", "full", "origin", "role", "token", "tries")
 
 _logger = get_logger("gateway")
 
@@ -50,6 +52,8 @@ class Gate:
         # How many connections there are that stay; and how many of each address, loopback too.
         self.clients = 0
         self._places: Counter[str] = Counter()
+        # How many requests were refused, by why, in one word.
+        self.refusals: Counter[str] = Counter(dict.fromkeys(_REFUSALS, 0))
         # Whom to tell when a visitor loses access, by visitor and connection.
         self._watchers: defaultdict[Visitor, dict[object, Callable[[], None]]] = defaultdict(dict)
 
@@ -76,6 +80,7 @@ class Gate:
         origins = request.headers.getall("Origin", [])
         first = next(iter(origins), None)
         if len(origins) > 1 or not (same_origin(first, request.headers.get("Host")) or first in self._origins):
+            self.refusals["origin"] += 1
             raise web.HTTPForbidden(reason="Origin must be that of this gateway's own page, or in ARK_ALLOWED_ORIGINS")
 
     def visitor(self, request: web.Request) -> Visitor | None:
@@ -87,16 +92,21 @@ class Gate:
             return ANYBODY
         shown = request.headers.getall("Authorization", [])
         if len(shown) > 1:
-            raise unauthorized("Authorization must be there once")
+            raise self.unauthorized("Authorization must be there once")
         scheme, _, token = shown[0].partition(" ") if shown else ("Bearer", "", request.cookies.get(COOKIE, ""))
         if scheme.lower() != "bearer":
-            raise unauthorized("Authorization must be Bearer, and a token")
+            raise self.unauthorized("Authorization must be Bearer, and a token")
         if not shown and not token:
             return None
         found = self.authenticate(token.strip())
         if found is None:
-            raise unauthorized("the token is not valid")
+            raise self.unauthorized("the token is not valid")
         return found
+
+    def unauthorized(self, reason: str) -> web.HTTPUnauthorized:
+        """The refusal of a request that shows no valid token, counted."""
+        self.refusals["token"] += 1
+        return web.HTTPUnauthorized(reason=reason, headers={"WWW-Authenticate": "Bearer"})
 
     def access(self, request: web.Request) -> Access:
         """What who asks may do, after they were let in. Raises HTTPUnauthorized: if their token has just expired."""
@@ -132,10 +142,12 @@ class Gate:
         """
         again = {"Retry-After": str(RETRY_AFTER_S)}
         if self.clients >= self._most:
+            self.refusals["full"] += 1
             raise web.HTTPServiceUnavailable(reason=f"at most {self._most} clients", headers=again)
         client = self._client(request)
         name = same_place(client)
         if self._places[name] >= self._most_of_one and not (client is not None and client.is_loopback):
+            self.refusals["address"] += 1
             raise web.HTTPTooManyRequests(reason=f"at most {self._most_of_one} clients of an address", headers=again)
         self.clients += 1
         self._places[name] += 1
@@ -158,11 +170,6 @@ class Gate:
 
     def _client(self, request: web.Request) -> Address | None:
         return client_address(request.remote, request.headers.getall("X-Forwarded-For", []), self._proxies)
-
-
-def unauthorized(reason: str) -> web.HTTPUnauthorized:
-    """The refusal of a request that shows no valid token."""
-    return web.HTTPUnauthorized(reason=reason, headers={"WWW-Authenticate": "Bearer"})
 
 
 def _now_ms() -> int:

@@ -12,8 +12,10 @@ from processors.gateway.encodings import Encoding
 from processors.gateway.fanout import DRAIN_S, Fanout, Guard
 from processors.gateway.pace import GATHER_MS, Pacer
 from processors.gateway.scribe import Scribe
+from processors.gateway.traffic import Traffic
 from processors.runtime.clock import Clock
 from processors.runtime.tasks import is_set_within
+from processors.runtime.tracing import Trail
 from schemas.frames import Reset, Skipped
 from schemas.positions import Position, RosterPosition
 
@@ -53,6 +55,7 @@ class Group:
         clock: Clock,
         *,
         guard: Guard,
+        traffic: Traffic,
         drain_s: float = DRAIN_S,
     ) -> None:
         self.wants = {want.channel: want for want in wants}
@@ -60,6 +63,7 @@ class Group:
         self._channels = {name: channels[name] for name in self.wants}
         self._scribe = scribe
         self._clock = clock
+        self._traffic = traffic
         # Says of each channel when its next tick is due.
         self._pacers = {name: Pacer(want.rate, _loop_ms()) for name, want in self.wants.items()}
         # Set when something is due earlier than was thought.
@@ -67,13 +71,16 @@ class Group:
         # Where everybody stands who got everything, and how many frames were sent of each channel.
         self._cursors = {name: channel.cursor(clock.now_ms()) for name, channel in self._channels.items()}
         self._sent = dict.fromkeys(self.wants, 0)
-        self.fanout = Fanout(self, guard, drain_s=drain_s)
+        # What has changed each channel since its last frame, of what is traced.
+        self._trails = {name: Trail("frame") for name in self.wants}
+        self.fanout = Fanout(self, guard, traffic, drain_s=drain_s)
         # Ticks and staleness, as long as somebody is there.
         self.task: asyncio.Task[None] = asyncio.create_task(self.run())
         guard(self.task)
 
     def note_change(self, channel: str) -> None:
         """A channel has changed."""
+        self._trails[channel].note_arriving()
         if self._pacers[channel].note_change(_loop_ms()):
             self._wake.set()
 
@@ -108,6 +115,7 @@ class Group:
         begin = mark.cursor
         if begin is None:
             if mark.reset is not None:
+                self._traffic.resets += 1
                 yield self.encoding.frame(Reset(channel=name, reason=mark.reset))
             begin = channel.base(end)
             yield from self._scribe.frames(channel, None, begin, shape, self.encoding)
@@ -116,6 +124,7 @@ class Group:
         # One of the frames that it did not get is the one that now stands for all of them.
         missed = 0 if mark.sent is None or not channel.conflates else (until.sent or 0) - mark.sent - 1
         if missed > 0:
+            self._traffic.skipped += missed
             yield self.encoding.frame(Skipped(channel=name, count=missed))
             shape = shape._replace(every=False)
         yield from self._scribe.frames(channel, begin, end, shape, self.encoding)
@@ -152,23 +161,37 @@ class Group:
         elif frames:
             positions = [cursor.pos for cursor in self._cursors.values()]
             self.fanout.send(self.encoding.pack(frames, positions), before)
+            self._note_delay(before)
+        for name, mark in before.items():
+            if self._sent[name] != mark.sent:
+                self._trails[name].finish(channel=name, clients=len(self.fanout))
 
     def _advance(self, name: str, *, at_once: bool) -> Iterator[bytes]:
         """Go on to where a channel stands now, and give what leads there."""
         channel, shape, since = self._channels[name], self.wants[name].shape, self._cursors[name]
         until, now = channel.cursor(self._clock.now_ms()), _loop_ms()
         if until is since:
+            self._trails[name].forget()
             return
         if not at_once and channel.is_quiet(since, until, shape) and self._pacers[name].put_off(now):
             return
         self._cursors[name] = until
         frames = iter(self._scribe.frames(channel, since, until, shape, self.encoding))
         first = next(frames, None)
-        if first is not None:
+        if first is None:
+            self._trails[name].forget()
+        else:
             self._sent[name] += 1
             self._pacers[name].note_told(now)
             yield first
             yield from frames
+
+    def _note_delay(self, before: Marks) -> None:
+        """Count how long ago the newest summary or record was committed that has just been told, if one was."""
+        here = {cursor.position for cursor in self._cursors.values()}
+        there = {mark.cursor.position for mark in before.values() if mark.cursor is not None}
+        if commits := [position.entry.ms for position in here - there if isinstance(position, Position)]:
+            self._traffic.frame_delay.observe(max(self._clock.now_ms() - max(commits), 0) / 1_000)
 
     def _note_staleness(self) -> None:
         """Time alone may have made something stale: that is a change too."""

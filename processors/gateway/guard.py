@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from processors.gateway.gate import Gate, Visitor, unauthorized
+from processors.gateway.gate import Gate
 from processors.gateway.paths import PATHS
 from processors.runtime.logging import get_logger
 
@@ -38,19 +38,21 @@ def guarding(gate: Gate) -> Middleware:
         # Of paths and methods that do not exist everybody is told so.
         path = None if resource is None else resource.canonical
         if path is not None and path not in is_open:
-            _check(request, path, gate.visitor(request))
+            _check(gate, request, path)
         return await handler(request)
 
     return middleware
 
 
-def _check(request: web.Request, path: str, visitor: Visitor | None) -> None:
+def _check(gate: Gate, request: web.Request, path: str) -> None:
     """Raises HTTPUnauthorized: if a token is missing. Raises HTTPForbidden: if it must be an operator's, and is not."""
+    visitor = gate.visitor(request)
     if visitor is None:
         if path != _LATER:
-            raise unauthorized("a token is needed")
+            raise gate.unauthorized("a token is needed")
     elif (request.method, path) in _FOR_OPERATORS:
         if visitor.role != "operator":
+            gate.refusals["role"] += 1
             raise web.HTTPForbidden(reason="only an operator may do this")
         # Without its query, in which a token may stand by mistake.
         _logger.info("%s asks for %s %s", visitor.name or "somebody", request.method, request.rel_url.raw_path)

@@ -17,6 +17,7 @@ from processors.gateway.records import RecordsChannel
 from processors.gateway.rosters import RosterChannel
 from processors.gateway.scribe import Scribe
 from processors.gateway.state import State
+from processors.gateway.traffic import Traffic
 from processors.runtime.clock import Clock
 from schemas.frames import PEER_PREFIX
 from schemas.metrics import MAX_LOGS, FederationSummary, MemoryRecord, MemorySummary, SyncRecord
@@ -43,9 +44,10 @@ _Key: TypeAlias = tuple[tuple[Want, ...], int]
 class Hub:
     """Everybody who follows something."""
 
-    def __init__(self, state: State, clock: Clock, guard: Guard, *, drain_s: float = DRAIN_S) -> None:
+    def __init__(self, state: State, clock: Clock, guard: Guard, traffic: Traffic, *, drain_s: float = DRAIN_S) -> None:
         self._state = state
         self._clock = clock
+        self.traffic: Final = traffic
         self._drain_s = drain_s
         # What was encoded lately, for all groups.
         self._scribe = Scribe()
@@ -157,7 +159,14 @@ class Hub:
                 assert found is not None, "its name was checked"
                 self._channels[want.channel] = found
             group = Group(
-                wants, self._channels, self._scribe, encoding, self._clock, guard=self._guard, drain_s=self._drain_s
+                wants,
+                self._channels,
+                self._scribe,
+                encoding,
+                self._clock,
+                guard=self._guard,
+                traffic=self.traffic,
+                drain_s=self._drain_s,
             )
             self._groups[key] = group
             for want in wants:

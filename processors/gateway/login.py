@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from processors.gateway.gate import COOKIE, Gate, unauthorized
+from processors.gateway.gate import COOKIE, Gate
 from processors.gateway.handlers import read_body
 from processors.gateway.tries import Tries
 
@@ -40,11 +40,12 @@ class Login:
         token = (await read_body(request, _decode, '{"token": "..."}')).token.strip()
         address, now = self._gate.address(request), int(time.monotonic() * 1000)
         if wait_s := self._tries.wait_s(address, now):
+            self._gate.refusals["tries"] += 1
             raise web.HTTPTooManyRequests(reason="too many wrong tokens", headers={"Retry-After": str(wait_s)})
         visitor = self._gate.authenticate(token)
         if visitor is None:
             self._tries.note_wrong(address)
-            raise unauthorized("the token is not valid")
+            raise self._gate.unauthorized("the token is not valid")
         answer = web.Response(status=204)
         if self._gate.asks:
             left_s = None if visitor.expires_at is None else visitor.expires_at // 1000 - int(time.time())

@@ -183,6 +183,7 @@ PATHS: Final = (
         for_operators=True,
     ),
     Path("/api/health", "how the gateway does", Health),
+    Path("/metrics", "the same and more for a Prometheus, of the process that answers", "text/plain; version=0.0.4"),
     Path(
         "/login",
         "gives the token to a cookie, so that a page need not keep it",

@@ -37,20 +37,26 @@ class Pipeline:
         self._state = state
         self._clients = clients
         self._lock = asyncio.Lock()
-        # What was read last, and the loop's time until which it is given, s; None before the first.
-        self._kept: tuple[PipelineAnswer, float] | None = None
+        # What was read last, when by the loop's time, and how long it is given at least, s; None before the first.
+        self._kept: tuple[PipelineAnswer, float, float] | None = None
 
     async def show(self, _request: web.Request) -> web.StreamResponse:
         """Answer with it. Raises HTTPServiceUnavailable: if the bus does not answer. Cancellation: safe."""
-        now_s = asyncio.get_running_loop().time
         with asking_bus():
-            async with asyncio.timeout(BUS_S), self._lock:
-                began_s = now_s()
-                if self._kept is None or began_s >= self._kept[1]:
-                    answer, ended_s = await self._read(), now_s()
-                    wanted_s = min(_KEPT_TIMES * (ended_s - began_s), _MOST_KEPT_S)
-                    self._kept = answer, ended_s + max(KEPT_S, wanted_s)
-        return json_answer(self._kept[0])
+            return json_answer(await self.newest(BUS_S, KEPT_S))
+
+    async def newest(self, within_s: float, kept_s: float) -> PipelineAnswer:
+        """What was read last, or what is read now if that was `kept_s` ago. Cancellation: safe.
+
+        Raises redis-py's errors, TimeoutError: if the bus does not answer `within_s`.
+        """
+        now_s = asyncio.get_running_loop().time
+        async with asyncio.timeout(within_s), self._lock:
+            began_s = now_s()
+            if self._kept is None or began_s >= self._kept[1] + max(kept_s, self._kept[2]):
+                answer, ended_s = await self._read(), now_s()
+                self._kept = answer, ended_s, min(_KEPT_TIMES * (ended_s - began_s), _MOST_KEPT_S)
+        return self._kept[0]
 
     async def _read(self) -> PipelineAnswer:
         client, now = self._bus.client, self._bus.clock.now_ms()

@@ -16,6 +16,7 @@ from processors.gateway.mesh import MAX_SYNCS
 from processors.gateway.roster import Roster
 from processors.gateway.state import State
 from processors.gateway.subscriptions import Refused
+from processors.gateway.traffic import Traffic
 from processors.runtime.bus import Bus, Entry
 from processors.runtime.reads import count_for
 from schemas import streams
@@ -100,7 +101,8 @@ class Player:
         # The moment that is shown, and what was known then.
         self._clock = PastClock(begin, speed)
         self._state = State(present.partitions)
-        self.hub = Hub(self._state, self._clock, bus.guard)
+        # What is told of the past counts for nobody.
+        self.hub = Hub(self._state, self._clock, bus.guard, Traffic())
         self._intake = Intake(self._state, self.hub.note_change)
         # What comes after the beginning, by stream.
         self._tapes: list[_Tape] = []

@@ -15,13 +15,16 @@ from processors.gateway.half import Half
 from processors.gateway.handlers import asking_bus
 from processors.gateway.letters import Letters
 from processors.gateway.login import MAX_BODY, Login
+from processors.gateway.metrics import GatewayMetrics
 from processors.gateway.pipeline import Pipeline
 from processors.gateway.samples import Samples
 from processors.gateway.silencing import Silencing
 from processors.gateway.sockets import Sockets
 from processors.gateway.sse import ServerSent
 from processors.gateway.state import State
+from processors.runtime.exposition import exposed
 from processors.runtime.http import HEAD_S, HttpServer, adding_headers, errors_as_json, json_answer
+from processors.runtime.registry import MetricsRegistry
 from schemas.answers import History
 
 __all__ = ["Server"]
@@ -51,7 +54,14 @@ class Server(HttpServer):
     """The gateway's HTTP server, on one host and port."""
 
     def __init__(
-        self, state: State, services: Services, sockets: Sockets, sent: ServerSent, *, head_s: float = HEAD_S
+        self,
+        state: State,
+        services: Services,
+        sockets: Sockets,
+        sent: ServerSent,
+        registry: MetricsRegistry,
+        *,
+        head_s: float = HEAD_S,
     ) -> None:
         gate = services.gate
         self._state = state
@@ -63,7 +73,7 @@ class Server(HttpServer):
         self._sent = sent
         middlewares = [errors_as_json(loopback_only=not gate.asks), guarding(gate)]
         app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
-        app.on_response_prepare.extend((adding_headers(_HEADERS), adding_hsts(gate)))
+        app.on_response_prepare.extend((adding_headers(_HEADERS), adding_hsts(gate), self._count))
         login = Login(gate)
         app.router.add_post("/login", login.enter)
         app.router.add_post("/logout", login.leave)
@@ -90,6 +100,9 @@ class Server(HttpServer):
         app.router.add_get("/api/v1/silences", silencing.show)
         app.router.add_post("/api/v1/silences", silencing.begin)
         app.router.add_delete("/api/v1/silences", silencing.end)
+        metrics = GatewayMetrics(state, services, pipeline, self._clients, self._behind)
+        registry.add(metrics.read, metrics.ask)
+        app.router.add_get("/metrics", partial(exposed, registry))
         app.router.add_get("/api/health", self._health)
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)
@@ -148,9 +161,16 @@ class Server(HttpServer):
     def _clients(self) -> dict[str, int]:
         return self._sockets.counts() | {"/sse": len(self._sent)}
 
+    def _behind(self) -> int:
+        return self._sockets.behind() + self._sent.behind()
+
+    async def _count(self, _request: web.Request, response: web.StreamResponse) -> None:
+        self._hub.traffic.requests[f"{response.status // 100}xx"] += 1
+
     async def _health(self, request: web.Request) -> web.StreamResponse:
         access = self._gate.access(request)
-        return json_answer(answers.health(self._state, self._clock.now_ms(), self._clients(), access))
+        now, clients, slow = self._clock.now_ms(), self._clients(), self._hub.traffic.closed_slow
+        return json_answer(answers.health(self._state, now, clients, access, behind=self._behind(), closed_slow=slow))
 
     async def _alive(self, _request: web.Request) -> web.StreamResponse:
         return json_answer({"status": "ok"})

@@ -17,8 +17,10 @@ from processors.gateway.sockets import Sockets
 from processors.gateway.sse import ServerSent
 from processors.gateway.state import State
 from processors.gateway.tail import Tail
+from processors.gateway.traffic import Traffic
 from processors.runtime.bus import Bus
 from processors.runtime.logging import get_logger
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import Settings
 from processors.runtime.tasks import end_tasks
 from schemas.frames import CLOSE_CODES
@@ -31,7 +33,9 @@ _MORE_DESCRIPTORS: Final = 1_024
 _logger = get_logger("gateway")
 
 
-async def serve(bus: Bus, settings: Settings, stop: asyncio.Event, *, share_port: bool = False) -> None:
+async def serve(
+    bus: Bus, settings: Settings, stop: asyncio.Event, registry: MetricsRegistry, *, share_port: bool = False
+) -> None:
     """Serve until `stop` is set; then clients are told to come back (1001), and it ends within two seconds.
 
     `share_port`: other gateways listen on the same one. Raises SettingsError: if the host and port cannot be listened
@@ -41,12 +45,12 @@ async def serve(bus: Bus, settings: Settings, stop: asyncio.Event, *, share_port
     gate = Gate(settings)
     await gate.open()
     state = State(settings.ark_partitions)
-    hub = Hub(state, bus.clock, bus.guard)
+    hub = Hub(state, bus.clock, bus.guard, Traffic())
     tail = Tail(bus, state, hub.note_change)
     recovery = Recovery(hub, History(bus, state), tail.progress, bus.clock)
     services = Services(hub, recovery, Players(bus, state), gate, uuid.uuid4().hex[:12])
     sockets, sent = Sockets(services), ServerSent(services)
-    server = Server(state, services, sockets, sent)
+    server = Server(state, services, sockets, sent, registry)
     port = await server.start(settings.ark_http_host, settings.ark_http_port, share_port=share_port)
     _logger.info("listening on http://%s:%d", settings.ark_http_host, port)
     try:

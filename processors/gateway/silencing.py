@@ -11,8 +11,9 @@ from aiohttp import web
 from processors.gateway import queries
 from processors.gateway.handlers import asking_bus, read_body
 from processors.gateway.sources import Sources
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus
 from processors.runtime.http import json_answer
+from processors.runtime.script import Script
 from schemas import codec, streams
 from schemas.answers import SilencesAnswer
 from schemas.metrics import MAX_SILENCES, Silence

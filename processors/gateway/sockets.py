@@ -51,12 +51,17 @@ class Sockets:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._traffic = services.hub.traffic
         # Those of each path.
         self._clients: dict[str, set[Client]] = {path: set() for path in ("/ws", LEGACY_FEDERATION, LEGACY_MEMORY)}
 
     def counts(self) -> dict[str, int]:
         """How many clients each path has."""
         return {path: len(clients) for path, clients in self._clients.items()}
+
+    def behind(self) -> int:
+        """How many have not read yet what was sent to them."""
+        return sum(client.mark is not None for clients in self._clients.values() for client in clients)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client of protocol v1 until it leaves, or is closed. Cancellation: the connection is cut off.
@@ -116,7 +121,8 @@ class Sockets:
             await ws.prepare(request)
             transport = request.transport
             if transport is not None:  # it has not left during the handshake
-                client = Client(transport, request.writer.drain, partial(_end, ws, transport))
+                client = Client(transport, request.writer.drain, partial(self._end, ws, transport))
+                self._traffic.connections[request.path] += 1
                 await self._talk(ws, client, begin(ws, client), self._clients[request.path])
             return ws
 
@@ -130,6 +136,8 @@ class Sockets:
                     await client.end(CLOSE_CODES["too_many"])
                 elif message.type is WSMsgType.PING:
                     await ws.pong(message.data)
+                elif message.type is WSMsgType.ERROR:
+                    self._traffic.note_closed(getattr(message.data, "code", 0))
                 elif message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
                     await asyncio.sleep(0)  # a flood of these must not keep the loop to itself
                 elif (message.type is WSMsgType.BINARY) != (ws.ws_protocol == MSGPACK_PROTOCOL):
@@ -141,6 +149,17 @@ class Sockets:
         finally:
             clients.discard(client)
             talk.close()
+
+    async def _end(self, ws: web.WebSocketResponse, transport: asyncio.Transport, reason: CloseCode) -> None:
+        """Close a connection with `reason`, and cut it off if the client does not answer within a second."""
+        self._traffic.note_closed(reason.code)
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await ws.close(code=reason.code, message=reason.name.encode())
+        except TimeoutError:
+            pass  # its close frame stands behind what it does not read
+        finally:
+            transport.abort()
 
 
 class _Legacy:
@@ -187,17 +206,6 @@ async def _text(ws: web.WebSocketResponse, frame: Frame) -> None:
 
 async def _binary(ws: web.WebSocketResponse, frame: Frame) -> None:
     await ws.send_bytes(msgpack_of(frame))
-
-
-async def _end(ws: web.WebSocketResponse, transport: asyncio.Transport, reason: CloseCode) -> None:
-    """Close a connection with `reason`, and cut it off if the client does not answer within a second."""
-    try:
-        async with asyncio.timeout(_CLOSE_S):
-            await ws.close(code=reason.code, message=reason.name.encode())
-    except TimeoutError:
-        pass  # its close frame stands behind what it does not read
-    finally:
-        transport.abort()
 
 
 def _now_ms() -> int:

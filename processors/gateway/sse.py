@@ -39,10 +39,15 @@ class ServerSent:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._traffic = services.hub.traffic
         self._clients: set[Client] = set()
 
     def __len__(self) -> int:
         return len(self._clients)
+
+    def behind(self) -> int:
+        """How many have not read yet what was sent to them."""
+        return sum(client.mark is not None for client in self._clients)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client until it leaves, or is closed. Cancellation: the connection is cut off.
@@ -67,7 +72,8 @@ class ServerSent:
             await response.prepare(request)
             if request.transport is not None:  # it has not left at once
                 gone = asyncio.Event()
-                client = Client(request.transport, request.writer.drain, partial(_end, request.transport, gone))
+                client = Client(request.transport, request.writer.drain, partial(self._end, request.transport, gone))
+                self._traffic.connections[request.path] += 1
                 unwatch = services.gate.watch(visitor, lambda: client.end_soon(CLOSE_CODES["expired"]))
                 self._clients.add(client)
                 past = Past(services.players, client, SERVER_SENT, lambda: self._go_live(client, past))
@@ -92,6 +98,15 @@ class ServerSent:
         """End every client's answer. Cancellation: the rest is cut off."""
         for client in list(self._clients):
             await client.end(reason)
+
+    async def _end(self, transport: asyncio.Transport, gone: asyncio.Event, reason: CloseCode) -> None:
+        self._traffic.note_closed(reason.code)
+        gone.set()
+        if reason is CLOSE_CODES["too_slow"]:
+            transport.abort()
+        else:
+            # One that does not read would keep its place.
+            asyncio.get_running_loop().call_later(_CLOSE_S, transport.abort)
 
     async def _follow(self, client: Client, wants: Mapping[str, Want], marks: Marks) -> None:
         await self._services.hub.follow(client, wants.values(), SERVER_SENT, marks)
@@ -144,12 +159,3 @@ async def _until_gone(response: web.StreamResponse, gone: asyncio.Event) -> None
     """Wait until the client is closed. Raises ConnectionError: once it has left; a comment now and then finds out."""
     while not await is_set_within(gone, _KEEP_ALIVE_S):
         await response.write(b":\n\n")
-
-
-async def _end(transport: asyncio.Transport, gone: asyncio.Event, reason: CloseCode) -> None:
-    gone.set()
-    if reason is CLOSE_CODES["too_slow"]:
-        transport.abort()
-    else:
-        # One that does not read would keep its place.
-        asyncio.get_running_loop().call_later(_CLOSE_S, transport.abort)

@@ -20,6 +20,7 @@ from processors.runtime.bus import BLOCK_MS, Bus, Entry
 from processors.runtime.connection import BUS_FAILURES, in_one_trip
 from processors.runtime.logging import get_logger
 from processors.runtime.reads import StreamReader
+from processors.runtime.tracing import arriving
 from schemas import codec, streams
 from schemas.errors import BadPosition
 from schemas.frames import RECORDS, STATES
@@ -123,8 +124,7 @@ class Tail:
             }
             wait_ms = min(max(check_at - self._bus.clock.now_ms(), 1), BLOCK_MS)
             for stream, entries in (await reader.read(positions, block_ms=wait_ms)).items():
-                self._intake.take(stream, entries, self._bus.clock.now_ms())
-                self.progress.note_moved()
+                self._take_on(stream, entries)
             if self._bus.clock.now_ms() >= check_at or check_at - self._bus.clock.now_ms() > CHECK_MS:
                 await self._check()
                 check_at = self._bus.clock.now_ms() + CHECK_MS
@@ -188,7 +188,11 @@ class Tail:
     def _take(self, stream: str, entries: list[Entry]) -> None:
         if entries:
             self._tops[stream] = entry_id(entries[-1][0])
-        self._intake.take(stream, entries, self._bus.clock.now_ms())
+        self._take_on(stream, entries)
+
+    def _take_on(self, stream: str, entries: list[Entry]) -> None:
+        with arriving(entries):
+            self._intake.take(stream, entries, self._bus.clock.now_ms())
         self.progress.note_moved()
 
     def _all_changed(self) -> None:

@@ -1,13 +1,11 @@
-"""The bus: FastStream's broker on Redis streams, and beneath it the scripts and reads that FastStream has no form for.
+"""The bus: FastStream's broker on Redis streams, and beneath it the reads that FastStream has no form for.
 
 Delivery of a subscription: every entry after the given id at least once while the subscription runs, in order; its
-position is the caller's, never FastStream's. Scripts are atomic, and may be repeated: each checks what it expects.
+position is the caller's, never FastStream's.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeAlias, cast
 
@@ -18,17 +16,17 @@ from faststream.redis.subscriber.usecases import StreamBatchSubscriber, stream_s
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
 from processors.runtime.clock import BusClock
-from processors.runtime.connection import BUS_FAILURES, connection_options, make_cancellable
+from processors.runtime.connection import BUS_FAILURES, connection_options, make_cancellable, servers_of
 from processors.runtime.errors import BusUnfinished, SettingsError
 from processors.runtime.logging import get_logger
 from processors.runtime.reads import BLOCK_MS, Entry, StreamReader, count_for, read_many, together
 from processors.runtime.topology import read_topology
 from schemas import streams
 
-__all__ = ["BLOCK_MS", "Bus", "Entry", "Script", "Subscription"]
+__all__ = ["BLOCK_MS", "Bus", "Entry", "Subscription"]
 
 _RETRY_S: Final = 0.25
 # A batch of ours has some 40 KB, a foreign producer's single event 150 bytes: as many of the one as of the other would
@@ -37,60 +35,12 @@ _READ_BYTES: Final = 1 << 20
 _LEAST_RECORDS: Final = 32
 _MOST_RECORDS: Final = 1_000
 _LEAST_VERSION: Final = (7, 0)
-_SCRIPTS: Final = Path(__file__).parent / "scripts"
 
 _logger = get_logger("bus")
 
 # FastStream waits a fixed five seconds after a lost connection, and has no setting for it. A reader that is five
 # seconds behind its reconnected server would show stale values as long.
 vars(stream_subscriber)["CONSUME_ERROR_BACKOFF_SECONDS"] = _RETRY_S
-
-
-class Script:
-    """A Lua script of `processors/runtime/scripts`, run by its digest, loaded where the server does not know it.
-
-    Made at import, because it reads a file.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._text = (_SCRIPTS / f"{name}.lua").read_text(encoding="utf-8")
-        # The server's name for it.
-        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(self, client: Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """What the script returns. Raises redis-py's errors. Cancellation: it may or may not have run."""
-        [answer] = await self.run_many(client, [(keys, args)])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def run_many(self, client: Redis, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """What the script returns for each of `calls`, or the error it raised, in one round trip.
-
-        redis-py's own script objects ask SCRIPT EXISTS before every pipeline: a second round trip each time.
-        """
-        answers = await self._send(client, calls)
-        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            # A script that is not known has not run.
-            await client.script_load(self._text)
-            again = await self._send(client, [calls[index] for index in unknown])
-            for index, answer in zip(unknown, again, strict=True):
-                answers[index] = answer
-        return answers
-
-    async def _send(self, client: Redis, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        if len(calls) == 1:
-            [(keys, args)] = calls
-            try:
-                return [await client.evalsha(self._sha, len(keys), *keys, *args)]
-            except ResponseError as error:
-                return [error]
-        async with client.pipeline(transaction=False) as pipe:
-            for keys, args in calls:
-                # A cluster's pipeline has no `evalsha`, though it knows where each goes.
-                pipe.execute_command("EVALSHA", self._sha, len(keys), *keys, *args)
-            return await pipe.execute(raise_on_error=False)
 
 
 def _fatal_middleware(on_failure: Callable[[BaseException], None]) -> type[BaseMiddleware]:
@@ -251,14 +201,9 @@ class Bus:
         seconds, micros = await self.client.time()
         self.clock.sync(seconds * 1000 + micros // 1000)
 
-    async def servers(self) -> list[Mapping[str, Any]]:
+    async def servers(self) -> list[dict[str, Any]]:
         """What each server that we write to says of itself and its memory. Raises redis-py's errors."""
-        if self._cluster is None:
-            return [await self.client.info("server", "memory")]
-        await self._cluster.initialize()
-        return [
-            await self._cluster.info("server", "memory", target_nodes=node) for node in self._cluster.get_primaries()
-        ]
+        return await servers_of(self.client, "server", "memory")
 
     async def subscribe(
         self, stream: str, after: str, handler: Callable[[list[Entry]], Awaitable[None]]

@@ -38,6 +38,10 @@ class BusClock:
         self._last_ms = max(self._last_ms, int(time.monotonic() * 1000 + self._offset_ms))
         return self._last_ms
 
+    def now_ns(self) -> int:
+        """Current time of the bus, ns; for lengths of time, and no more exact than the server's answers are: 1 ms."""
+        return int(time.monotonic() * 1e9 + self._offset_ms * 1e6)
+
     def sync(self, server_ms: int) -> None:
         """Take note that the server's clock just showed `server_ms`.
 

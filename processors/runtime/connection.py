@@ -31,6 +31,7 @@ __all__ = [
     "make_cancellable",
     "open_client",
     "partitions_of",
+    "servers_of",
     "wrong_type",
 ]
 
@@ -61,6 +62,11 @@ class _Cancellable(AbstractConnection):
     cancelled at the moment the send completes: a task that is told to end would go on for ever. Its asyncio connections
     pack in Python, five times as slowly: a commit has thousands of arguments.
     """
+
+    def __init__(self, **options: Any) -> None:
+        # Each connection would tell its library, by a command that Redis 7.0 does not have and that an ACL refuses; for
+        # its own version, redis-py would read files in the event loop.
+        super().__init__(**options | {"driver_info": None})
 
     def pack_command(self, *args: Any) -> list[bytes]:
         return _pack(*args)
@@ -95,7 +101,7 @@ def connection_options(url: str) -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 0),
         # Asked for, they cost a round trip at each connection, and only a managed Redis has them.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        # To tell the server its own version, redis-py would read files in the event loop.
+        # A cluster's client asks for it even before it has a connection.
         "driver_info": None,
     }
 
@@ -166,6 +172,15 @@ async def in_one_trip(
         if isinstance(answer, Exception) and not (bearable is not None and bearable(answer)):
             raise answer
     return answers
+
+
+async def servers_of(client: Redis, *sections: str) -> list[dict[str, Any]]:
+    """What each server of `client` that is written to says of itself in `sections`. Raises redis-py's errors."""
+    cluster: Any = client
+    if not isinstance(cluster, RedisCluster):
+        return [await client.info(*sections)]
+    await cluster.initialize()
+    return [await cluster.info(*sections, target_nodes=node) for node in cluster.get_primaries()]
 
 
 def wrong_type(error: object) -> bool:

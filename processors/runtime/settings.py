@@ -100,6 +100,20 @@ def _service_url(text: str) -> str:
     return text
 
 
+def _http_url(text: str) -> str:
+    parts = _split(text)
+    if not text.isprintable() or " " in text or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an address such as http://localhost:4318/v1/traces")
+    _check_port(parts)
+    return text
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"0|1|1\.0*|0?\.[0-9]{1,9}", text):
+        raise ValueError("must be a number between 0 and 1, such as 0.01")
+    return float(text)
+
+
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
@@ -206,6 +220,10 @@ SETTINGS: Final = (
         "`auto`: a half that has never been live here; `fallback`: also one down for 30 s; `always`; `never`",
     ),
     Setting("ARK_SIMULATE_SEED", "1", _whole(0, 999_999_999), "seed of the simulation"),
+    Setting("ARK_METRICS_HOST", "127.0.0.1", _name, "address that metrics are served on; nobody is asked for a token"),
+    Setting("ARK_METRICS_PORT", None, _whole(1, 65_000), "port of a process's metrics; unset: the gateway's alone"),
+    Setting("ARK_TRACES_URL", None, _http_url, "where traces are sent, by OTLP over HTTP; unset: nothing is traced"),
+    Setting("ARK_TRACES_SHARE", "0.01", _share, "share of the source batches that is traced, 0 to 1"),
     Setting("ARK_LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"), "least severity that is logged"),
     Setting("ARK_LOG_FORMAT", "text", _choice("text", "json"), "`text` for people, `json` for machines"),
 )
@@ -237,6 +255,10 @@ class Settings:
     ark_retention: int
     ark_simulate: str
     ark_simulate_seed: int
+    ark_metrics_host: str
+    ark_metrics_port: int | None
+    ark_traces_url: str | None
+    ark_traces_share: float
     ark_log_level: str
     ark_log_format: str
     origins: Mapping[str, str]

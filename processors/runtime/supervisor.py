@@ -9,7 +9,8 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +19,11 @@ from honcho.environ import parse_procfile
 from processors.runtime.children import Child, Program, spawn
 from processors.runtime.errors import SETTING_REFUSED, PulseError
 from processors.runtime.logging import get_logger
+from processors.runtime.probes import check_port
 from processors.runtime.restarts import Restarts
+from processors.runtime.settings import Settings
 
-__all__ = ["Supervisor", "child_environment", "on_signals", "read_procfile"]
+__all__ = ["Supervisor", "child_environment", "on_signals", "read_procfile", "with_metrics_ports"]
 
 _POLL_S: Final = 0.02
 # A worker has two deadlines of 2.5 s of its own, of which the second is for what hangs. All of ours together stay
@@ -63,6 +66,20 @@ def read_procfile(path: Path, environment: Mapping[str, str]) -> list[Program]:
         ]
     except ValueError as error:
         raise PulseError(f"{path}: {str(error).lower()}") from error
+
+
+def with_metrics_ports(programs: Sequence[Program], settings: Settings, *, wait_s: float = 0) -> list[Program]:
+    """`programs`, each with a port of its own for its metrics, counted on from ARK_METRICS_PORT if that is set. Blocks.
+
+    Raises PortTaken: if one of them is in use, also after `wait_s`. Raises SettingsError: see `check_port`.
+    """
+    if settings.ark_metrics_port is None:
+        return list(programs)
+    found = []
+    for port, program in enumerate(programs, settings.ark_metrics_port):
+        check_port("ARK_METRICS", settings.ark_metrics_host, port, wait_s=wait_s)
+        found.append(replace(program, environment={**program.environment, "ARK_METRICS_PORT": str(port)}))
+    return found
 
 
 def on_signals() -> tuple[asyncio.Event, asyncio.Event]:

@@ -15,9 +15,15 @@ from processors.runtime.logging import configure_logging, get_logger
 from processors.runtime.output import print_line
 from processors.runtime.probes import PortTaken, address, check_port, http_get
 from processors.runtime.settings import Settings, hide_password
-from processors.runtime.supervisor import Supervisor, child_environment, on_signals, read_procfile
+from processors.runtime.supervisor import (
+    Supervisor,
+    child_environment,
+    on_signals,
+    read_procfile,
+    with_metrics_ports,
+)
 
-__all__ = ["DEFAULT_PROCFILE", "FEDERATION", "INTERRUPTED", "shown_line", "start_server", "up"]
+__all__ = ["DEFAULT_PROCFILE", "FEDERATION", "INTERRUPTED", "only_one", "shown_line", "start_server", "up"]
 
 DEFAULT_PROCFILE: Final = Path(__file__).resolve().parents[2] / "Procfile"
 """The checkout's own."""
@@ -45,17 +51,18 @@ def up(settings: Settings, procfile: Path = DEFAULT_PROCFILE) -> int:
     cannot use a setting when it is first started, or 130 after a second SIGINT, which kills at once. Must be called in
     the main thread.
     Raises AlreadyRunning: if another `up` works in the same state directory. Raises PortTaken, SettingsError: if the
-    gateway could not listen. Raises BusError: if the embedded server does not start. Raises PulseError: if the
-    Procfile cannot be used. Nothing is left running then.
+    gateway could not listen, or a process for its metrics. Raises BusError: if the embedded server does not start.
+    Raises PulseError: if the Procfile cannot be used. Nothing is left running then.
     """
-    configure_logging(settings.ark_log_level, settings.ark_log_format)
-    with _only_one(settings.ark_state_dir) as was_left, contextlib.ExitStack() as stack:
+    configure_logging("up", settings)
+    with only_one(settings.ark_state_dir) as was_left, contextlib.ExitStack() as stack:
         patience_s = _REMNANTS_S if was_left else 0
         check_port("ARK_HTTP", settings.ark_http_host, settings.ark_http_port, wait_s=patience_s)
         server = None
         if settings.ark_bus_url is None:
             server = stack.enter_context(EmbeddedServer(settings.ark_state_dir))
         programs = read_procfile(procfile, child_environment(os.environ, None if server is None else server.url))
+        programs = with_metrics_ports(programs, settings, wait_s=patience_s)
         if any(program.name == FEDERATION for program in programs) and _federation_port_taken(settings, patience_s):
             programs = [program for program in programs if program.name != FEDERATION]
         if server is not None:
@@ -64,7 +71,7 @@ def up(settings: Settings, procfile: Path = DEFAULT_PROCFILE) -> int:
 
 
 @contextlib.contextmanager
-def _only_one(state_dir: Path) -> Iterator[bool]:
+def only_one(state_dir: Path) -> Iterator[bool]:
     """Hold the state directory; tells whether the `up` before was killed, so that its processes may be about yet."""
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -18,11 +18,11 @@ from typing import Any, Final, TypeAlias, cast
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from processors.runtime.bus import Script
 from processors.runtime.connection import partitions_of
 from processors.runtime.errors import PulseError
 from processors.runtime.observation import server_ms
 from processors.runtime.output import print_lines
+from processors.runtime.script import Script
 from processors.runtime.settings import Settings
 from processors.tools.archive import check_archive, read_archive, writing
 from processors.tools.resting import MERGED, check_rest, clear, on_bus, ours

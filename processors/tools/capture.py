@@ -14,7 +14,7 @@ from processors.runtime.output import print_line
 from processors.runtime.settings import Settings
 from processors.tools.databases import transaction
 
-__all__ = ["ACTIONS", "capture", "install", "remove", "status"]
+__all__ = ["ACTIONS", "capture", "install", "is_installed", "remove", "status"]
 
 
 def capture(settings: Settings, action: str) -> None:
@@ -61,6 +61,12 @@ def status(path: Path) -> list[str]:
             [(count,)] = database.execute(f"SELECT count(*) FROM {CHANGES} WHERE tbl >= 0")  # noqa: S608  - our own name
             lines.append(f"the log holds {count:,} changes")
         return lines
+
+
+def is_installed(path: Path) -> bool:
+    """Whether anything of ours is in the database at `path`."""
+    with transaction(_existing(path), "DEFERRED", mode="ro") as database:
+        return any(_ours(database, kind) for kind in ("trigger", "table"))
 
 
 ACTIONS: Final[dict[str, Callable[[Path], list[str]]]] = {"install": install, "remove": remove, "status": status}

@@ -15,10 +15,11 @@ from typing import Final, cast
 
 from redis.asyncio import Redis
 
-from processors.runtime.bus import Entry, Script
 from processors.runtime.connection import ask_bus, in_one_trip, partitions_of
 from processors.runtime.errors import PulseError
 from processors.runtime.output import print_line, print_lines
+from processors.runtime.reads import Entry
+from processors.runtime.script import Script
 from processors.runtime.settings import Settings
 from processors.tools.errors import LetterStays
 from processors.tools.letters import (

@@ -89,4 +89,6 @@ async def clear(client: Redis, keys: Iterable[bytes]) -> None:
     Raises redis-py's errors. Cancellation: some may be left.
     """
     await client.set(streams.PARTITIONS, 0)
-    await in_one_trip(client, [("UNLINK", key) for key in [*keys, streams.AGGREGATORS]])
+    going = [*keys, streams.AGGREGATORS]
+    for start in range(0, len(going), _SCANNED):
+        await in_one_trip(client, [("UNLINK", key) for key in going[start : start + _SCANNED]])

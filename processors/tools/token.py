@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from processors.runtime.embedded import write_private
 from processors.runtime.errors import PulseError, SettingsError
+from processors.runtime.files import write_private
 from processors.runtime.output import print_line, print_lines
 from processors.runtime.settings import Settings
 

@@ -3,7 +3,8 @@
 --
 -- KEYS  1 stream   2 meta hash of its writer
 -- ARGV  1 token   2 expected n   3 type   4 ts   5 retention, ms   6 most entries
---       7 number of entries, then their bodies   then pairs (partition, id up to which it was gathered)
+--       7 traceparent ("" if this is not traced)
+--       8 number of entries, then their bodies   then pairs (partition, id up to which it was gathered)
 -- Returns {"OK", n, id of the last entry, server ms} | {"FENCED", server ms} | {"MOVED", n, server ms}
 --
 -- Invariant: one writer at a time, of the server's present run, and every entry's n is one more than the one before it;
@@ -24,8 +25,8 @@ end
 if meta[2] ~= ARGV[2] then
   return {'MOVED', meta[2], now}
 end
-local count = tonumber(ARGV[7])
-if not count or #ARGV < 7 + count or (#ARGV - 7 - count) % 2 ~= 0 then
+local count = tonumber(ARGV[8])
+if not count or #ARGV < 8 + count or (#ARGV - 8 - count) % 2 ~= 0 then
   return redis.error_reply('append: the entries do not add up')
 end
 
@@ -33,10 +34,14 @@ local n = tonumber(meta[2])
 local ms = math.max(now, tonumber(meta[3] or '0'))
 local id = ''
 redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%d', ms - tonumber(ARGV[5])))
-for i = 8, 7 + count do
+for i = 9, 8 + count do
   n = n + 1
   id = string.format('%d-%d', ms, n)
   local entry = {'MAXLEN', '~', ARGV[6], id, 'v', '1', 't', ARGV[3], 'ts', ARGV[4], 'e', meta[4], 'd', ARGV[i]}
+  if ARGV[7] ~= '' then
+    entry[#entry + 1] = 'tp'
+    entry[#entry + 1] = ARGV[7]
+  end
   local added = redis.pcall('XADD', KEYS[1], unpack(entry))
   if type(added) == 'table' and added.err then
     -- A stream refuses ids that are not above its newest.
@@ -45,7 +50,7 @@ for i = 8, 7 + count do
   end
 end
 redis.call('HSET', KEYS[2], 'n', n, 'last_ms', string.format('%d', ms))
-for i = 8 + count, #ARGV, 2 do
+for i = 9 + count, #ARGV, 2 do
   redis.call('HSET', KEYS[2], 'from:' .. ARGV[i], ARGV[i + 1])
 end
 return {'OK', n, id, now}

@@ -3,7 +3,7 @@
 --
 -- KEYS  1 meta   2 events   3 state   4 peers   5 changes   6 partials   7 feed   8 dead   9 parked
 -- ARGV  1 token   2 expected n   3 expected position   4 new position   5 retention, ms   6 ts   7 partial   8 changes ("")
---       then seven lists, each its length and its values:
+--       9 traceparent ("" if this is not traced)   then seven lists, each its length and its values:
 --         state to set (field, value)   state to remove   rows to set (id, row)   rows to remove   feed (type, body)
 --         dead bodies   ids of parked entries that were folded   and last the entries to park, each as its field count
 --         and its fields and values
@@ -34,7 +34,7 @@ if meta[2] ~= ARGV[2] or meta[3] ~= ARGV[3] then
 end
 
 -- Where each list begins and ends; an argument that is missing or too much is refused here.
-local at = 9
+local at = 10
 local whole = true
 local function list(width)
   local length = tonumber(ARGV[at])
@@ -132,15 +132,25 @@ local function add(key, ...)
   end
 end
 
+-- What follows from this commit carries on its trace.
+local function tell(key, ...)
+  local entry = {...}
+  if ARGV[9] ~= '' then
+    entry[#entry + 1] = 'tp'
+    entry[#entry + 1] = ARGV[9]
+  end
+  add(key, unpack(entry))
+end
+
 local epoch = meta[6]
 if ARGV[8] ~= '' then
-  add(KEYS[5], id, 'v', '1', 't', 'roster', 'ts', ARGV[6], 'e', epoch, 'prev', meta[5] or '0-0',
+  tell(KEYS[5], id, 'v', '1', 't', 'roster', 'ts', ARGV[6], 'e', epoch, 'prev', meta[5] or '0-0',
     'd', ARGV[8])
   redis.call('HSET', KEYS[1], 'changes_id', id)
 end
-add(KEYS[6], 'MAXLEN', '~', '16', id, 'v', '1', 't', 'partial', 'ts', ARGV[6], 'e', epoch, 'd', ARGV[7])
+tell(KEYS[6], 'MAXLEN', '~', '16', id, 'v', '1', 't', 'partial', 'ts', ARGV[6], 'e', epoch, 'd', ARGV[7])
 for i = feed[1], feed[1] + 2 * feed[2] - 1, 2 do
-  add(KEYS[7], '*', 'v', '1', 't', ARGV[i], 'ts', ARGV[6], 'd', ARGV[i + 1])
+  tell(KEYS[7], '*', 'v', '1', 't', ARGV[i], 'ts', ARGV[6], 'd', ARGV[i + 1])
 end
 for i = dead[1], dead[1] + dead[2] - 1 do
   add(KEYS[8], '*', 'v', '1', 't', 'dead', 'ts', ARGV[6], 'd', ARGV[i])

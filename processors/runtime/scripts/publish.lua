@@ -4,6 +4,7 @@
 -- ARGV  1 collector   2 expected cursor ("" if none)   3 new cursor   4 most bytes the stream may take
 --       5 ts   6 body (a JSON array, "" if this partition gets no events)
 --       7 number of digests to set, then key, digest pairs   then the number of digests to remove, then their keys
+--       then, if the batch is traced, its traceparent
 -- Returns {"OK", entry id, server ms} | {"CONFLICT", actual cursor, server ms} | {"FULL", bytes, server ms}
 --
 -- Invariant: the cursor in a partition names exactly what that partition's stream holds of the source. Everything is
@@ -19,7 +20,8 @@ end
 
 local sets = tonumber(ARGV[7])
 local removals = tonumber(ARGV[8 + 2 * sets])
-if #ARGV ~= 8 + 2 * sets + removals then
+local traceparent = ARGV[9 + 2 * sets + removals]
+if #ARGV ~= 8 + 2 * sets + removals + (traceparent and 1 or 0) then
   return redis.error_reply('publish: digests do not add up')
 end
 
@@ -42,7 +44,11 @@ end
 
 local id = ''
 if body ~= '' then
-  id = redis.call('XADD', KEYS[1], '*', 'v', '1', 't', 'events', 'ts', ARGV[5], 'd', body)
+  local entry = {'v', '1', 't', 'events', 'ts', ARGV[5], 'd', body}
+  if traceparent then
+    entry[9], entry[10] = 'tp', traceparent
+  end
+  id = redis.call('XADD', KEYS[1], '*', unpack(entry))
 end
 for i = 1, sets do
   redis.call('HSET', KEYS[3], ARGV[6 + 2 * i], ARGV[7 + 2 * i])
