@@ -66,6 +66,7 @@ SHELLS = {
     "processors.gateway.handlers",
     "processors.gateway.letters",
     "processors.gateway.login",
+    "processors.gateway.metrics",
     "processors.gateway.pipeline",
     "processors.gateway.samples",
     "processors.gateway.server",
@@ -89,14 +90,19 @@ SHELLS = {
     "processors.tools.seed",
     "processors.tools.status",
     "processors.tools.token",
+    "processors.tools.uninstall",
 }
+
+# Modules of the runtime that do none.
+PURE = {"processors.runtime.errors", "processors.runtime.metrics", "processors.runtime.settings"}
 
 IMPURE = {"asyncio", "time", "os", "random", "socket", "redis", "faststream", "aiohttp", "aiosqlite"}
 
 # Of code: a docstring or a comment more makes the afternoon shorter, not longer. The aim is 7,000; what operators ask
-# for (databases of somebody else, seed, check, capture, manifests, discovery, status, dead letters, clusters, backups)
+# for (databases of somebody else, seed, check, capture, manifests, discovery, status, dead letters, clusters, backups,
+# metrics, traces, a doctor that knows each trouble)
 # took more, and each further line needs a reason.
-MOST_LINES = 17_200
+MOST_LINES = 18_550
 
 
 def name_of(path: Path) -> str:
@@ -144,9 +150,7 @@ def test_a_pure_module_imports_nothing_that_does_io(path: Path) -> None:
         return
     for module in imports_of(path):
         assert module.split(".")[0] not in IMPURE, f"{name} imports {module}"
-        assert not is_shell(module) or module in {"processors.runtime.errors", "processors.runtime.settings"}, (
-            f"{name} imports the shell {module}"
-        )
+        assert not is_shell(module) or module in PURE, f"{name} imports the shell {module}"
 
 
 def test_every_listed_shell_exists_and_does_io() -> None:

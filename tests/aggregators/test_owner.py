@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 
 from processors.aggregators.owner import own
 from processors.aggregators.ownership import LEASE_MS, Grant, acquire, free, join, renew
+from processors.aggregators.tally import Tally
 from processors.runtime.bus import Bus
 from processors.runtime.tasks import end_tasks
 from schemas import streams
@@ -64,7 +65,7 @@ class SmallDuty:
 async def owning(bus: Bus, work: Work) -> AsyncIterator[None]:
     stop = asyncio.Event()
     bus.failure = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(own(bus, [{key: lambda key=key: SmallDuty(work, key) for key in KEYS}], stop))  # type: ignore[misc]
+    task = asyncio.create_task(own(bus, [{key: lambda key=key: SmallDuty(work, key) for key in KEYS}], stop, Tally()))  # type: ignore[misc]
     try:
         yield
     finally:
@@ -166,7 +167,7 @@ async def test_the_share_of_one_that_was_killed_is_taken_up_within_three_seconds
     work, killed = Work(), Work()
     async with owning(bus, work):
         makers = {key: lambda key=key: SmallDuty(killed, key) for key in KEYS}
-        task = asyncio.create_task(own(bus, [makers], asyncio.Event()))
+        task = asyncio.create_task(own(bus, [makers], asyncio.Event(), Tally()))
         await shared([1, 2], work, killed)
         # Cancelled it gives nothing back.
         await end_tasks([task])
@@ -194,7 +195,7 @@ class Workers:
     def come(self) -> None:
         work, stop = Work(), asyncio.Event()
         makers = {key: lambda key=key: SmallDuty(work, key) for key in KEYS}
-        self.running.append((work, stop, asyncio.create_task(own(self.bus, [makers], stop))))
+        self.running.append((work, stop, asyncio.create_task(own(self.bus, [makers], stop, Tally()))))
 
     async def end(self, number: int) -> None:
         _, stop, task = self.running.pop(number)

@@ -12,6 +12,7 @@ from processors.aggregators import checkpoint, runner
 from processors.aggregators.ownership import Grant, acquire
 from processors.aggregators.partition import Partition
 from processors.aggregators.runner import PartitionRunner
+from processors.aggregators.tally import Tally
 from processors.aggregators.watch import Watch
 from processors.runtime.bus import Bus, Entry
 from processors.runtime.clock import BusClock
@@ -31,7 +32,7 @@ async def working(bus: Bus) -> AsyncIterator[PartitionRunner]:
     lost: list[str] = []
     [grant] = await acquire(bus, [META], "one")
     assert isinstance(grant, Grant)
-    worker = PartitionRunner(bus, "0", 1, 60 * MINUTE, Watch())
+    worker = PartitionRunner(bus, "0", 1, 60 * MINUTE, Watch(), tally=Tally())
     await worker.start(grant, lost.append)
     try:
         yield worker
@@ -203,7 +204,7 @@ async def test_a_partition_is_restored_when_the_clock_of_the_bus_went_back(bus: 
     lost: list[str] = []
     [grant] = await acquire(bus, [META], "one")
     assert grant is not None
-    worker = PartitionRunner(bus, "0", 1, 60 * MINUTE, Watch())
+    worker = PartitionRunner(bus, "0", 1, 60 * MINUTE, Watch(), tally=Tally())
     await worker.start(grant, lost.append)
     clock.moment += MINUTE
     await beats(bus, "a", range(clock.moment, clock.moment + 1))
@@ -261,7 +262,7 @@ async def test_parked_entries_count_once_although_the_owner_that_drains_them_is_
 
     [grant] = await acquire(bus, [META], "one")
     assert grant is not None
-    killed = PartitionRunner(bus, "0", 1, 60 * MINUTE, Watch())
+    killed = PartitionRunner(bus, "0", 1, 60 * MINUTE, Watch(), tally=Tally())
     with monkeypatch.context() as patch:
         patch.setattr(runner, "commit", dies)
         with pytest.raises(RedisConnectionError):

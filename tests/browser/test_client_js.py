@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Page
+from playwright.async_api import ConsoleMessage, Page
 
 from processors.gateway.assets import ASSETS
 from schemas.frames import CLOSE_CODES
 from tests.browser.chromium import MARKS
-from tests.client.scripted import FEED, STATES, ScriptedGateway, eventually_async, scripted_gateway
+from tests.client.scripted import FEED, STATES, ScriptedGateway, eventually, eventually_async, scripted_gateway
 from tests.client.test_held import by_the_book
+from tests.docs.blocks import ROOT, blocks_of
 
 pytestmark = MARKS
 
@@ -94,6 +95,24 @@ async def told(page: Page, condition: Callable[[list[dict[str, Any]]], object]) 
 
 def kinds(updates: list[dict[str, Any]]) -> list[str]:
     return [update["kind"] for update in updates]
+
+
+@pytest.mark.parametrize("forgiven", [("live", "a ->", "Failed to load resource")])
+async def test_the_example_of_the_documents_logs_what_the_gateway_tells(tab: Page, gateway: ScriptedGateway) -> None:
+    (example,) = [block.text for block in blocks_of(ROOT / "docs" / "clients.md") if block.language == "js"]
+    body = example.replace("http://127.0.0.1:8101", gateway.url)
+    await tab.route("**/boot.js", lambda route: route.fulfill(body=body, content_type="text/javascript"))
+    lines: list[str] = []
+
+    def note(said: ConsoleMessage) -> None:
+        lines.append(said.text)
+
+    tab.on("console", note)
+    await tab.goto(gateway.url)
+    await gateway.set("federation", {"online_peers": 3})
+    await gateway.add({"from": "a", "to": "b"})
+    await eventually(lambda: {"live false 3", "a -> b"} <= {*lines})
+    tab.remove_listener("console", note)
 
 
 async def test_merges_are_as_the_book_has_them(page: Page) -> None:

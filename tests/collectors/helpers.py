@@ -11,7 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from processors.collectors import publisher
 from processors.collectors.status import SourceStatus
-from processors.runtime.bus import Bus, Entry, Script
+from processors.runtime.bus import Bus, Entry
+from processors.runtime.script import Script
 from processors.runtime.tasks import end_tasks
 from schemas import codec, streams
 from schemas.events import Event, subject

@@ -2,6 +2,7 @@ import asyncio
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -356,3 +357,20 @@ async def test_notifications_that_are_refused_are_not_relied_on(bus: Bus, own_se
             for number in range(3):
                 await ark.hset("peer:a", "latency", number)
                 assert len(await some(bus, Heartbeat, number + 1)) == number + 1
+
+
+async def test_a_server_that_refuses_config_but_notifies_is_known_to_at_the_first_change(
+    bus: Bus, own_server: Server
+) -> None:
+    """Its owner has set the flags: then nobody need be told that changes are found by scanning."""
+    async with Redis.from_url(own_server.url) as ark:
+        await ark.config_set("notify-keyspace-events", "KA")
+        client: Any = ark
+        await client.execute_command("ACL SETUSER", "limited", "on", ">pw", "~*", "&*", "+@all", "-config")
+        status = new_status()
+        url = own_server.url.replace("redis://", "redis://limited:pw@")
+        async with running(PeerCollector(bus, url, LIVE, status).run()):
+            await until(lambda: status.detail)
+            assert status.detail.startswith("no notifications, changes are found within 1 s: CONFIG")
+            await ark.hset("peer:a", "latency", 1)
+            await until(lambda: not status.detail)

@@ -45,3 +45,35 @@ async def test_a_source_that_is_live_and_published_stays_so(bus: Bus, monkeypatc
     async with running(reporter.run()):
         await until(five)
     assert status.state == "live"
+
+
+async def test_of_a_source_that_comes_and_goes_eight_changes_are_logged_and_then_how_it_is(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ark_pulse.collectors")
+    reporter = Reporter(bus, "n", 60_000)
+    flapping, calm = reporter.source("peers", "peers"), reporter.source("sync_events", "sync")
+    for number in range(500):
+        flapping.answered(number)
+        flapping.failed(number, "connection refused")
+    calm.answered(0)
+    live, stale = "peers is live", "peers is stale: connection refused"
+    assert caplog.messages == [*[live, stale] * 4, "sync_events is live"]
+    flapping.answered(1_000)
+    await reporter._write(everything=True)
+    assert len(caplog.messages) == 9
+    monkeypatch.setattr(module, "_LINES_WITHIN_S", 0.0)
+    await reporter._write(everything=True)
+    await reporter._write(everything=True)
+    assert caplog.messages[9:] == [live]
+
+
+async def test_a_source_that_ends_with_its_collector_is_no_trouble(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ark_pulse.collectors")
+    reporter = Reporter(bus, "n", 60_000)
+    reporter.source("peers", "peers").answered(1)
+    await reporter.close()
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "peers is live"),
+        ("INFO", "peers is stale: collector stopped"),
+    ]

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from processors.collectors.reasoning_reader import ReasoningCollector
 from processors.collectors.service import serve
 from processors.runtime.bus import Bus, Entry
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import Settings, load_settings
 from schemas import codec, streams
 from schemas.events import Event, Heartbeat, NodeSeen
@@ -31,7 +32,7 @@ def settings(tmp_path: Path) -> Settings:
 @contextlib.asynccontextmanager
 async def serving(bus: Bus, settings: Settings) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    task = asyncio.create_task(serve(bus, settings, stop))
+    task = asyncio.create_task(serve(bus, settings, stop, MetricsRegistry("collectors")))
     try:
         yield
     finally:
@@ -186,9 +187,10 @@ async def test_never_simulating_leaves_the_half_empty(bus: Bus, settings: Settin
     assert await published(bus, [streams.SIMULATED]) == []
 
 
-async def test_sources_are_heard_of_every_five_seconds_and_no_password_is_logged(
-    bus: Bus, settings: Settings, caplog: pytest.LogCaptureFixture
+async def test_sources_are_heard_of_again_and_again_and_no_password_is_logged(
+    bus: Bus, settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("processors.collectors.reporter.HEARTBEAT_S", 0.2)
     caplog.set_level("DEBUG", "ark_pulse")
     async with serving(bus, dataclasses.replace(settings, ark_simulate="never")):
 

@@ -56,6 +56,8 @@ class Service:
 
     url: str
     http: aiohttp.ClientSession
+    # None where it runs as a process has it.
+    server: FederationServer | None = None
 
     async def post(self, body: bytes, **headers: str) -> tuple[int, Any]:
         """Status and JSON of the answer to a manifest."""
@@ -94,7 +96,7 @@ async def running_service(
     url = f"http://127.0.0.1:{await server.start(port)}"
     try:
         async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as http:
-            yield Service(url, http)
+            yield Service(url, http, server)
     finally:
         await server.stop()
         await registry.close()

@@ -14,6 +14,7 @@ from processors.collectors.peer_reader import PeerCollector
 from processors.federation.service import serve
 from processors.runtime.bus import Bus
 from processors.runtime.errors import SettingsError
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import Settings, load_settings
 from schemas.events import Heartbeat
 from tests.collectors.helpers import LIVE, new_status, published, running, until
@@ -29,7 +30,7 @@ def settings(ark_url: str) -> Settings:
 @contextlib.asynccontextmanager
 async def serving(bus: Bus, settings: Settings) -> AsyncIterator[Service]:
     stop = asyncio.Event()
-    task = asyncio.create_task(serve(bus, settings, stop))
+    task = asyncio.create_task(serve(bus, settings, stop, MetricsRegistry("federation")))
     url = f"http://{settings.federation_host}:{settings.federation_port}"
     async with aiohttp.ClientSession(url) as http:
         await until(lambda: answers(http))
@@ -84,7 +85,7 @@ def said_in(heartbeat: Heartbeat) -> dict[str, object]:
 
 async def test_a_stop_ends_it_while_a_request_is_under_way(bus: Bus, ark: Redis, settings: Settings) -> None:
     stop = asyncio.Event()
-    task = asyncio.create_task(serve(bus, settings, stop))
+    task = asyncio.create_task(serve(bus, settings, stop, MetricsRegistry("federation")))
 
     async def connected() -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         try:
@@ -113,4 +114,4 @@ async def test_trusted_keys_are_those_of_the_setting(bus: Bus, ark: Redis, setti
 async def test_a_file_of_trusted_keys_that_cannot_be_used_ends_it(bus: Bus, settings: Settings, tmp_path: Path) -> None:
     changed = dataclasses.replace(settings, ark_trusted_keys_file=tmp_path / "nothing")
     with pytest.raises(SettingsError, match=r"^ARK_TRUSTED_KEYS_FILE cannot be read: no such file or directory$"):
-        await serve(bus, changed, asyncio.Event())
+        await serve(bus, changed, asyncio.Event(), MetricsRegistry("federation"))

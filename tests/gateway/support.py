@@ -26,8 +26,10 @@ from processors.gateway.sockets import Sockets
 from processors.gateway.sse import ServerSent
 from processors.gateway.state import State
 from processors.gateway.tail import Tail
+from processors.gateway.traffic import Traffic
 from processors.runtime.bus import Bus
 from processors.runtime.http import HEAD_S
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import load_settings
 from processors.runtime.tasks import end_tasks
 from schemas import codec, streams
@@ -232,14 +234,14 @@ async def running_gateway(
     state = State(16)
     gate = gate or Gate(SETTINGS)
     bus.failure = asyncio.get_running_loop().create_future()
-    hub = Hub(state, bus.clock, bus.guard, drain_s=drain_s)
+    hub = Hub(state, bus.clock, bus.guard, Traffic(), drain_s=drain_s)
     tailing = Tail(bus, state, hub.note_change)
     if not tail:
         tailing.progress.note_ready()
     recovery = Recovery(hub, History(bus, state), tailing.progress, bus.clock)
     services = Services(hub, recovery, Players(bus, state), gate, "gateway-1")
     sockets, sent = Sockets(services), ServerSent(services)
-    server = Server(state, services, sockets, sent, head_s=head_s)
+    server = Server(state, services, sockets, sent, MetricsRegistry("gateway"), head_s=head_s)
     port = await server.start("127.0.0.1", 0)
     parts = [gate.run(), *([tailing.run()] if tail else [])]
     tasks = [asyncio.create_task(part) for part in parts]

@@ -15,6 +15,7 @@ from processors.gateway.sockets import Sockets
 from processors.gateway.sse import ServerSent
 from processors.runtime.bus import Bus
 from processors.runtime.errors import SettingsError
+from processors.runtime.registry import MetricsRegistry
 from schemas import codec, streams
 from schemas.metrics import SourceState
 from schemas.positions import EntryId, Position, decode_position
@@ -293,7 +294,7 @@ async def test_it_says_that_the_bus_has_not_answered(bus: Bus) -> None:
 async def test_a_taken_port_is_named(gateway: Gateway) -> None:
     port = int(gateway.url.rpartition(":")[2])
     services = gateway.services
-    second = Server(gateway.state, services, Sockets(services), ServerSent(services))
+    second = Server(gateway.state, services, Sockets(services), ServerSent(services), MetricsRegistry("gateway"))
     with pytest.raises(SettingsError, match=rf"^ARK_HTTP_PORT {port} on 127\.0\.0\.1 is already in use$"):
         await second.start("127.0.0.1", port)
 

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from processors.gateway.service import serve
 from processors.runtime.bus import Bus
 from processors.runtime.errors import SettingsError
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import Settings, load_settings
 from tests.gateway.support import World, never_reading
 from tests.servers import free_port
@@ -31,7 +32,7 @@ class Service:
 @pytest.fixture
 async def service(bus: Bus, settings: Settings) -> AsyncIterator[Service]:
     stop = asyncio.Event()
-    running = Service(stop, asyncio.create_task(serve(bus, settings, stop)))
+    running = Service(stop, asyncio.create_task(serve(bus, settings, stop, MetricsRegistry("gateway"))))
     yield running
     stop.set()
     async with asyncio.timeout(5):
@@ -92,5 +93,5 @@ async def test_a_taken_port_ends_the_service_with_its_name(bus: Bus, service: Se
     async with aiohttp.ClientSession() as session:
         client = await connected(session, settings)
         with pytest.raises(SettingsError, match="already in use"):
-            await serve(bus, settings, asyncio.Event())
+            await serve(bus, settings, asyncio.Event(), MetricsRegistry("gateway"))
         await client.close()

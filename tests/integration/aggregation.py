@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from processors.aggregators.service import serve
 from processors.runtime.bus import Bus
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import load_settings
 from schemas import codec, streams
 from schemas.metrics import FederationSummary, MemorySummary
@@ -25,7 +26,7 @@ async def aggregating(url: str) -> AsyncIterator[asyncio.Event]:
     bus, stop = Bus(url), asyncio.Event()
     bus.failure = asyncio.get_running_loop().create_future()
     await bus.open(16)
-    task = asyncio.create_task(serve(bus, SETTINGS, stop))
+    task = asyncio.create_task(serve(bus, SETTINGS, stop, MetricsRegistry("aggregators")))
     try:
         yield stop
     finally:

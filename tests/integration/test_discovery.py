@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from processors.collectors import discovery_reader
 from processors.collectors.service import serve
 from processors.runtime.bus import Bus, Entry
+from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import Settings, load_settings
 from schemas import codec, streams
 from schemas.metrics import PeerRow
@@ -42,7 +43,9 @@ async def collecting(bus: Bus, settings: Settings, other: str) -> AsyncIterator[
     """The collectors of a node that follows `other`, and the aggregators."""
     stop = asyncio.Event()
     async with aggregating(bus.url):
-        task = asyncio.create_task(serve(bus, dataclasses.replace(settings, ark_federation_url=other), stop))
+        task = asyncio.create_task(
+            serve(bus, dataclasses.replace(settings, ark_federation_url=other), stop, MetricsRegistry("collectors"))
+        )
         try:
             yield
         finally:

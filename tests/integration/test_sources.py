@@ -60,7 +60,8 @@ def changes(stack: Stack, collector: str) -> list[tuple[str, str]]:
 
 def logged(stack: Stack, collector: str) -> list[tuple[str, str]]:
     """The states and reasons that the log has of a collector, one of each line."""
-    found = re.findall(rf"ark_pulse\.collectors: {collector} is (\w+)(?:: (.*))?$", stack.log.read_text(), re.MULTILINE)
+    line = rf"ark_pulse\.collectors\[\d+\]: {collector} is (\w+)(?:: (.*))?$"
+    found = re.findall(line, stack.log.read_text(), re.MULTILINE)
     return [(state, reason) for state, reason in found]
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,7 +97,8 @@ def test_a_count_that_is_no_number_of_entries_is_a_usage_error(text: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "run", "bus", "tail", "doctor", "version", "seed", "check", "capture", "dead", "status"]
+    "command",
+    ["up", "run", "bus", "tail", "doctor", "version", "seed", "check", "capture", "dead", "status", "uninstall"],
 )
 def test_help_of_a_command_documents_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -267,7 +269,7 @@ def test_a_stage_started_by_the_command_runs_until_sigterm(stage: str, server_ur
     ) as process:
         assert process.stderr is not None
         line = eventually(process.stderr.readline)
-        assert f"ark_pulse.{stage}: running on " in line
+        assert re.search(rf"ark_pulse\.{stage}\[\d+\]: running on ", line)
         process.terminate()
         assert process.wait(5) == 0
         process.stderr.read()

@@ -1,21 +1,27 @@
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from processors.collectors.status import SourceStatus
-from processors.runtime.doctor import CHECK_S, Finding, examine
+from processors.runtime.checks import bus
+from processors.runtime.checks.finding import Finding
+from processors.runtime.doctor import CHECK_S, examine
 from processors.runtime.settings import load_settings
 from schemas import codec, streams
 from schemas.metrics import SourceState
 from tests.servers import free_port
 
 Found = dict[str, Finding]
+ME = f"{Path('/proc/self/comm').read_text().strip()} (process {os.getpid()})"
 
 
 async def _examine(bus_url: str | None, **environment: str) -> Found:
@@ -81,6 +87,7 @@ async def test_a_source_that_does_not_answer_is_a_warning() -> None:
 
 
 async def test_a_source_without_notifications_is_a_warning(redis_client: Redis, server_url: str) -> None:
+    await redis_client.lpush("sync_events", "{}")
     await redis_client.config_set("notify-keyspace-events", "Ex")
     found = await _examine(None, REDIS_URL=server_url)
     await redis_client.config_set("notify-keyspace-events", "")
@@ -92,11 +99,12 @@ async def test_a_source_without_notifications_is_a_warning(redis_client: Redis, 
 
 async def test_a_source_that_refuses_config_is_a_warning(redis_client: Redis, server_url: str) -> None:
     await redis_client.acl_setuser(
-        "limited", enabled=True, passwords=["+pw"], categories=["+@all"], commands=["-config"]
+        "limited", enabled=True, passwords=["+pw"], categories=["+@all"], commands=["-config"], keys=["*"]
     )
     found = await _examine(None, REDIS_URL=server_url.replace("redis://", "redis://limited:pw@"))
     await redis_client.acl_deluser("limited")
     assert found["notifications"].text == "the server refuses CONFIG, so changes are found by scanning"
+    assert found["notifications"].advice == 'have notify-keyspace-events "Kghxl" set by whoever runs that server'
 
 
 async def test_a_port_of_another_program_is_trouble() -> None:
@@ -107,7 +115,7 @@ async def test_a_port_of_another_program_is_trouble() -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         found = (await _examine(None, ARK_HTTP_PORT=str(port)))["gateway"]
-    assert (found.level, found.text) == ("trouble", f"127.0.0.1:{port} is in use by another program")
+    assert (found.level, found.text) == ("trouble", f"127.0.0.1:{port} is in use by {ME}")
 
 
 async def test_a_simulated_source_is_a_warning_with_its_reason(redis_client: Redis, server_url: str) -> None:
@@ -179,7 +187,7 @@ async def test_a_federation_service_without_arks_redis_is_a_warning() -> None:
 
 async def test_another_program_on_the_port_of_the_federation_service_is_a_warning() -> None:
     found = await _federation(b"HTTP/1.0 404 Not Found\r\n\r\nnothing")
-    assert (found.level, found.text) == ("warning", "127.0.0.1:9001 is in use by another program")
+    assert (found.level, found.text) == ("warning", f"127.0.0.1:9001 is in use by {ME}")
     assert found.advice == "set ARK_FEDERATION_URL if it is to be followed, or FEDERATION_PORT to a free port"
 
 
@@ -199,3 +207,39 @@ async def test_without_a_federation_service_another_may_be_followed() -> None:
 
 async def test_a_bus_on_which_nobody_reported_is_a_warning(redis_client: Redis, server_url: str) -> None:
     assert (await _examine(server_url))["sources"].text == "no collector has reported yet"
+
+
+@pytest.mark.parametrize(
+    ("skew_ms", "level"), [(1_000, "ok"), (-1_001, "warning"), (5_000, "warning"), (-5_001, "trouble")]
+)
+async def test_a_clock_that_differs_is_a_warning_and_beyond_what_is_believed_trouble(
+    redis_client: Redis, server_url: str, skew_ms: float, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ahead(_client: Redis) -> float:
+        return skew_ms
+
+    monkeypatch.setattr(bus, "clock_skew_ms", ahead)
+    found = (await _examine(server_url))["clock"]
+    assert (found.level, found.see.rpartition("#")[2]) == (level, "" if level == "ok" else "clocks-differ")
+
+
+async def test_whoever_may_not_ask_for_clocks_and_contents_of_redis_still_learns_the_rest(
+    redis_client: Redis, server_url: str
+) -> None:
+    """Of the users of deploy/redis/source.acl, one may read hashes, and nothing of the server but this option."""
+    await redis_client.hset("peer:a", "hostname", "a.local")
+    client: Any = redis_client
+    rules = ("on", ">pw", "-@all", "+scan", "+exists", "+hgetall", "+config|get", "~peer:*", "~sync_events")
+    await client.execute_command("ACL SETUSER", "limited", *rules)
+    limited = server_url.replace("redis://", "redis://limited:pw@")
+    found = await _examine(None, REDIS_URL=limited)
+    await redis_client.delete("peer:a")
+    empty = await _examine(None, REDIS_URL=limited)
+    await redis_client.acl_deluser("limited")
+    assert (found["redis"].level, "peers' clocks" in found) == ("ok", False)
+    assert empty["redis"].text.endswith(" answers, but holds neither peer:* nor sync_events")
+
+
+async def test_a_finding_that_is_not_ok_has_an_advice_and_a_section_and_another_has_none(server_url: str) -> None:
+    for finding in (await _examine(server_url, ARK_METRICS_PORT=str(free_port()))).values():
+        assert bool(finding.advice) == bool(finding.see) == (finding.level != "ok"), finding

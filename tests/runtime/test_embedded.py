@@ -10,8 +10,9 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
 from processors.runtime.children import Child, spawn
-from processors.runtime.embedded import EmbeddedServer, last_line, write_private
+from processors.runtime.embedded import EmbeddedServer, last_line
 from processors.runtime.errors import AlreadyRunning, SettingsError
+from processors.runtime.files import write_private
 from processors.runtime.settings import bus_url_file, load_settings
 from tests.integration.up import eventually_async
 
