@@ -8,12 +8,14 @@ SOAK_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint deploy/constraints.txt
 INPUTS := pyproject.toml deploy/constraints.txt
 
-.PHONY: help up test lint bench soak clean
+.PHONY: help up test lint audit sbom bench soak clean
 
 help:
 	@echo "make up     install what is needed, and start everything"
 	@echo "make test   run the tests"
-	@echo "make lint   run ruff and mypy"
+	@echo "make lint   run ruff, mypy and the audit"
+	@echo "make audit  look for known vulnerabilities of what is pinned"
+	@echo "make sbom   write sbom.json, a bill of materials of what runs"
 	@echo "make bench  measure"
 	@echo "make soak   run for a long time, breaking things"
 	@echo "make clean  remove what the other targets made; .ark, with the data, stays"
@@ -29,6 +31,13 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.supply.audit
+
+audit: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.supply.audit
+
+sbom: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.supply.sbom
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
@@ -37,7 +46,7 @@ soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.soak $(SOAK_ARGS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build sbom.json *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find schemas processors tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -83,7 +83,17 @@ def _proxied(name: str) -> re.Pattern[str]:
 @pytest.mark.parametrize("name", ["nginx/ark-pulse.conf", "caddy/Caddyfile"])
 def test_a_proxy_sends_us_what_the_page_and_the_clients_need_and_nothing_else(name: str) -> None:
     ours = {path.path for path in PATHS}
-    arks = {"/docs", "/openapi.json", "/asyncapi.json", "/schemas.json", "/healthz", "/readyz", "/api/other", "/wsx"}
+    arks = {
+        "/docs",
+        "/metrics",
+        "/openapi.json",
+        "/asyncapi.json",
+        "/schemas.json",
+        "/healthz",
+        "/readyz",
+        "/api/other",
+        "/wsx",
+    }
     assert {path for path in ours | arks if not _proxied(name).fullmatch(path)} == arks
 
 
