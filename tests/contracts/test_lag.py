@@ -3,7 +3,8 @@
 from typing import Any
 
 from processors.aggregators.ownership import Grant, acquire, release
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus
+from processors.runtime.script import Script
 from schemas import streams
 
 LAG = Script("lag")

@@ -8,7 +8,8 @@ from redis.asyncio import Redis
 
 from processors.collectors.publisher import _PUBLISH as PUBLISH
 from processors.collectors.publisher import BusFull, CursorConflict, Publisher, SourceBatch
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus
+from processors.runtime.script import Script
 from schemas import codec, streams
 from schemas.events import Event, Heartbeat
 from tests.reading import entries_of

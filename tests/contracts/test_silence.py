@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any, Final
 
-from processors.runtime.bus import Bus, Script
+from processors.runtime.bus import Bus
+from processors.runtime.script import Script
 from schemas import codec, streams
 from schemas.metrics import Silence
 
