@@ -78,7 +78,12 @@ def post(users: Users, path: str, body: object = None) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_the_whole_system_runs_with_a_user_for_each_process(users: Users, run: Run, tmp_path: Path) -> None:
+def test_the_whole_system_runs_with_a_user_for_each_process(
+    users: Users, run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def all_owned() -> bool:
+        return main(["status"]) == 0 and "17 of 17 owned" in capsys.readouterr().out
+
     key, backup = str(tmp_path / "node.key"), str(tmp_path / "backup")
     run("peer", "keygen", "--out", key)
     run("peer", "register", "--key", key, "--node-id", "c")
@@ -88,10 +93,10 @@ def test_the_whole_system_runs_with_a_user_for_each_process(users: Users, run: R
     assert (memory["sessions_total"], memory["consolidated_total"]) == (1, 1)
     wait_for("the roster", lambda: {row["id"] for row in users.get("/api/v1/peers")["peers"]} == {"a", "b", "c"})
 
-    assert "17 of 17 owned" in run("status")
+    wait_for("an owner of every partition", all_owned, 60)
     run("partitions")
     main(["doctor"])  # whatever it finds, it must be allowed to look
-    run("check")
+    run("check", "--wait", "20")
     assert "c" in run("peer", "pins")
     for topic in ("federation", "memory", "sync", "logs", "sources", "dead", "peers"):
         run("tail", topic, "--from-start", "--count", "1")
