@@ -161,6 +161,8 @@ class PipelineAnswer(Struct, frozen=True, kw_only=True):
     server: str
     used_bytes: int
     most_bytes: int
+    # How full the fullest of its servers is, 0 to 1; None if none has a limit.
+    fullest: float | None
     partitions: list[PartitionSeen]
     # The aggregators that run, by name: those that own nothing, too.
     aggregators: list[str]

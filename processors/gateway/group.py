@@ -161,7 +161,6 @@ class Group:
         elif frames:
             positions = [cursor.pos for cursor in self._cursors.values()]
             self.fanout.send(self.encoding.pack(frames, positions), before)
-            self._note_delay(before)
         for name, mark in before.items():
             if self._sent[name] != mark.sent:
                 self._trails[name].finish(channel=name, clients=len(self.fanout))
@@ -182,16 +181,16 @@ class Group:
             self._trails[name].forget()
         else:
             self._sent[name] += 1
+            if self._pacers[name].is_prompt:
+                self._note_delay(since, until)
             self._pacers[name].note_told(now)
             yield first
             yield from frames
 
-    def _note_delay(self, before: Marks) -> None:
-        """Count how long ago the newest summary or record was committed that has just been told, if one was."""
-        here = {cursor.position for cursor in self._cursors.values()}
-        there = {mark.cursor.position for mark in before.values() if mark.cursor is not None}
-        if commits := [position.entry.ms for position in here - there if isinstance(position, Position)]:
-            self._traffic.frame_delay.observe(max(self._clock.now_ms() - max(commits), 0) / 1_000)
+    def _note_delay(self, since: Cursor, until: Cursor) -> None:
+        """Count how long ago the newest summary or record was committed that is told now, if one is."""
+        if isinstance(until.position, Position) and until.position != since.position:
+            self._traffic.frame_delay.observe(max(self._clock.now_ms() - until.position.entry.ms, 0) / 1_000)
 
     def _note_staleness(self) -> None:
         """Time alone may have made something stale: that is a change too."""

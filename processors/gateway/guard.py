@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from processors.gateway.gate import Gate
 from processors.gateway.paths import PATHS
-from processors.runtime.logging import get_logger
+from processors.runtime.logging import AUDIT, get_logger
 
 __all__ = ["adding_hsts", "guarding"]
 
@@ -20,7 +20,7 @@ _LATER: Final = "/ws"
 _READS: Final = frozenset({"GET", "HEAD"})
 _HSTS: Final = "max-age=31536000"
 
-_logger = get_logger("gateway")
+_logger = get_logger(AUDIT)
 
 
 def guarding(gate: Gate) -> Middleware:

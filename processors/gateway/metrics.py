@@ -1,6 +1,6 @@
 """What a gateway tells a Prometheus: the values of both halves, the partitions and the bus, its clients.
 
-Bound: the bus is asked every five seconds at most, by one at a time, for three seconds at most.
+Bound: the bus is asked by one at a time, for three seconds at most, and not again for five once it has answered.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +26,7 @@ WITHIN_S: Final = 3.0
 _BUS_UP: Final = gauge("bus_up", "1 if the bus answers, else 0")
 _BUS_MEMORY: Final = gauge("bus_memory_bytes", "memory that the bus's servers use")
 _BUS_MAX_MEMORY: Final = gauge("bus_max_memory_bytes", "memory that they may use; absent without a limit")
+_BUS_FULLEST: Final = gauge("bus_fullest_ratio", "how full the fullest server is; absent without a limit")
 _DEAD_LETTERS: Final = gauge("dead_letters", "dead letters that are kept now")
 
 _OWNED: Final = gauge("partition_owned", "1 if an aggregator works the partition, else 0", "partition")
@@ -43,7 +44,7 @@ _BEHIND: Final = gauge("gateway_clients_behind", "clients that have not read yet
 _CLOSES: Final = counter("gateway_closes_total", "connections that the gateway closed, by close code", "code")
 _REQUESTS: Final = counter("gateway_requests_total", "answers, by the class of their status", "status")
 _REFUSALS: Final = counter("gateway_refusals_total", "requests that were refused, by why", "reason")
-_DELAY: Final = histogram("gateway_frame_delay_seconds", "from a commit on the bus to the frame that tells of it")
+_DELAY: Final = histogram("gateway_frame_delay_seconds", "from a commit on the bus to its frame, if not held back")
 
 _logger = get_logger("gateway")
 
@@ -101,6 +102,8 @@ def _bus(seen: PipelineAnswer) -> Iterator[Sample]:
     yield _BUS_MEMORY.of(seen.used_bytes)
     if seen.most_bytes:
         yield _BUS_MAX_MEMORY.of(seen.most_bytes)
+    if seen.fullest is not None:
+        yield _BUS_FULLEST.of(seen.fullest)
     yield _DEAD_LETTERS.of(seen.dead)
     for partition in seen.partitions:
         yield _OWNED.of(partition.owner is not None, partition.name)

@@ -10,6 +10,9 @@ GATHER_MS: Final = 5
 QUIET_MS: Final = 7_000
 """How long a change may wait that only says that all is as it was."""
 
+# Clients that ask for fewer frames do not mind.
+_PROMPT_GAP_MS: Final = 100
+
 # A day, for who asks for a frame a year: no timer, and no number, goes so far.
 _LONGEST_GAP_MS: Final = 86_400_000
 
@@ -30,9 +33,17 @@ class Pacer:
         self._rests_until = 0
         # When something was told last; those who were there at the beginning know all.
         self._told_at = now
+        # Whether the last tick was put off, and nothing has changed since.
+        self._waits = False
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the tick that is due tells as soon as it may what has just changed, ten times a second or more."""
+        return not self._waits and self._least_gap_ms <= _PROMPT_GAP_MS
 
     def note_change(self, now: int) -> bool:
         """Something changed at `now`. Returns whether the next tick is due earlier than it was."""
+        self._waits = False
         due = max(now + self._gather_ms, self._rests_until)
         if self._due is not None and self._due <= due:
             return False
@@ -56,6 +67,7 @@ class Pacer:
         if now >= self._told_at + QUIET_MS or not self._least_gap_ms:
             return False
         self._due = self._told_at + QUIET_MS
+        self._waits = True
         return True
 
     def next_deadline(self) -> int | None:

@@ -66,12 +66,14 @@ class Pipeline:
             client, [("ZRANGEBYSCORE", streams.AGGREGATORS, heard_after, "+inf"), ("XLEN", streams.DEAD)]
         )
         most = [server["maxmemory"] for server in servers]
+        full = [server["used_memory"] / server["maxmemory"] for server in servers if server["maxmemory"]]
         return PipelineAnswer(
             timestamp=now,
             bus=self._state(),
             server=", ".join(sorted({server_name(server) for server in servers})),
             used_bytes=sum(server["used_memory"] for server in servers),
             most_bytes=sum(most) if all(most) else 0,
+            fullest=max(full, default=None),
             partitions=list(await read_partitions(client)),
             aggregators=[member.decode("utf-8", "replace") for member in members],
             dead=dead,

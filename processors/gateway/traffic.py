@@ -25,7 +25,8 @@ class Traffic:
         self.closes = {str(code.code): 0 for code in CLOSE_CODES.values()}
         # Answers, by the class of their status, such as "2xx".
         self.requests = {f"{digit}xx": 0 for digit in range(1, 6)}
-        # From a commit on the bus to the frame that tells of it, of all clients that want the same at once.
+        # From a commit on the bus to the frame that tells of it, of all clients that want the same at once; of what is
+        # told as soon as it may be, to clients that ask for ten frames a second or more.
         self.frame_delay = Histogram()
 
     def count(self, clients: int, frames: bytes) -> None:

@@ -2,7 +2,8 @@
 
 A logger is `ark_pulse.<stage>`; values go in as arguments, so that the JSON form has the same message. What came from
 outside cannot end a line, nor pass for one: everything that is not printable is escaped, and tracebacks are indented.
-Overflow: of one kind of line (one format of one logger) sixty a minute, the rest is left out.
+Overflow: of one kind of line (one format of one logger) sixty a minute, the rest is left out; of what operators ask for
+nothing is.
 """
 
 import datetime as dt
@@ -17,7 +18,10 @@ from typing import Final, TypeAlias
 from processors.runtime.output import visible
 from processors.runtime.settings import Settings
 
-__all__ = ["configure_logging", "get_logger"]
+__all__ = ["AUDIT", "configure_logging", "get_logger"]
+
+AUDIT: Final = "audit"
+"""The logger of what operators ask for."""
 
 _MOST_A_MINUTE: Final = 60
 _MINUTE_S: Final = 60.0
@@ -56,7 +60,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _Limit(logging.Filter):
-    """Leaves out what is said again and again while a trouble lasts."""
+    """Leaves out what is said again and again while a trouble lasts, but nothing that an operator asked for."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -65,6 +69,8 @@ class _Limit(logging.Filter):
         self._minutes: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == f"ark_pulse.{AUDIT}":
+            return True
         kind, now = (record.name, str(record.msg)[:200]), self._now_s()
         began, count = self._minutes.get(kind, (now, 0))
         if now - began >= _MINUTE_S:

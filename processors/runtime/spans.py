@@ -65,7 +65,7 @@ class SpanRecorder:
         # By itself it waits for half a minute.
         stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()
-        stopping.join(2 * _SEND_S)
+        stopping.join(_SEND_S)
 
 
 class OtlpRecorder(SpanRecorder):

@@ -90,3 +90,18 @@ def test_the_smallest_rate_is_a_tick_a_day(rate: float) -> None:
     pacer.take(5)
     pacer.note_change(6)
     assert pacer.next_deadline() == 86_400_005
+
+
+def test_what_is_put_off_is_not_prompt_until_something_changes_again() -> None:
+    pacer = Pacer(10.0, 0)
+    pacer.note_change(1_000)
+    assert pacer.is_prompt
+    assert pacer.put_off(1_005)
+    assert not pacer.is_prompt
+    pacer.note_change(2_000)
+    assert pacer.is_prompt
+
+
+@pytest.mark.parametrize(("rate", "prompt"), [(0.0, True), (10.0, True), (9.0, False), (0.001, False)])
+def test_only_who_asks_for_ten_frames_a_second_or_more_is_told_promptly(rate: float, prompt: bool) -> None:
+    assert Pacer(rate, 0).is_prompt is prompt

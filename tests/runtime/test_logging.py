@@ -113,6 +113,13 @@ def test_what_is_said_again_and_again_is_left_out_until_the_minute_is_over() -> 
     assert said("the bus is lost: %s", "again") == "the bus is lost: again"
 
 
+def test_nothing_that_operators_ask_for_is_left_out() -> None:
+    limit = module._Limit(lambda: 0.0)
+    line = logging.makeLogRecord({"name": "ark_pulse.audit", "msg": "%s asks for it"})
+    assert all(limit.filter(line) for _ in range(1_000))
+    assert line.msg == "%s asks for it"
+
+
 def test_kinds_of_lines_without_end_take_no_more_memory() -> None:
     limit = module._Limit()
     for number in range(5_000):
