@@ -37,7 +37,7 @@ exit codes:
   0    all went well
   1    it failed; the last line says why
   2    the command line is wrong
-  3    a setting cannot be used, or a port or the state directory is taken
+  3    a setting cannot be used, or a port, the state directory or the bus is taken
   4    doctor or status found trouble
   130  interrupted
 """

@@ -102,7 +102,7 @@ IMPURE = {"asyncio", "time", "os", "random", "socket", "redis", "faststream", "a
 # for (databases of somebody else, seed, check, capture, manifests, discovery, status, dead letters, clusters, backups,
 # metrics, traces, a doctor that knows each trouble)
 # took more, and each further line needs a reason.
-MOST_LINES = 18_550
+MOST_LINES = 18_700
 
 
 def name_of(path: Path) -> str:

@@ -154,7 +154,8 @@ async def _round(bus: Bus, groups: Sequence[Makers], held: _Held) -> tuple[bool,
     except BUS_FAILURES as error:
         held.log(logging.WARNING, "no duty can be taken up: %s", str(error)[:200] or type(error).__name__)
         return True, False
-    return bool(lost), complete
+    # What was taken up may have been lost at its start.
+    return bool(lost or held.lost), complete
 
 
 async def _share(bus: Bus, make: Makers, held: _Held) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from processors.aggregators.checkpoint import commit, read_parked, read_state
 from processors.aggregators.ownership import Fenced, Grant
@@ -80,7 +81,7 @@ class PartitionRunner:
         try:
             async for fields in read_state(self._bus, self._name):
                 partition.restore(grant.position, fields)
-        except (msgspec.DecodeError, ValueError, OverflowError) as error:
+        except (msgspec.DecodeError, ValueError, OverflowError, ResponseError) as error:
             # A foreign hand was in it: this partition stands still until it is mended, the others do not.
             self._lose(f"the state of partition {self._name} cannot be read: {error}")
             return

@@ -17,7 +17,7 @@ from processors.federation.gate import Gate
 from processors.federation.manifest import MAX_BODY
 from processors.federation.refusals import Refusals
 from processors.federation.registrar import Registrar
-from processors.runtime.http import HEAD_S, HttpServer, adding_headers, errors_as_json, json_answer
+from processors.runtime.http import HEAD_S, HttpServer, adding_headers, errors_as_json, json_answer, send_within
 from processors.runtime.logging import get_logger
 from processors.runtime.metrics import Sample, counter
 from processors.runtime.settings import LOOPBACK
@@ -135,24 +135,12 @@ class FederationServer:
         self._readers += 1
         try:
             answer = web.Response(body=await self._discovery.body(), content_type="application/json")
-            await self._send(request, answer)
+            await send_within(self._send_s, request, answer)
         except Refused as refusal:
             return self._refused(refusal)
         finally:
             self._readers -= 1
         return answer
-
-    async def _send(self, request: web.Request, answer: web.Response) -> None:
-        """Send an answer that may be large: a client that does not read it is cut off."""
-        try:
-            async with asyncio.timeout(self._send_s):
-                await answer.prepare(request)
-                await answer.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        except ConnectionError:
-            pass  # it has gone: there is nobody to be told
 
     def _refused(self, refusal: Refused) -> web.Response:
         line = self._refusals.add(refusal.status, str(refusal), _now_ms())

@@ -6,6 +6,8 @@ Bound: the bus is asked by one at a time, for three seconds at most, and not aga
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from redis.exceptions import ResponseError
+
 from processors.gateway.conversation import Services
 from processors.gateway.pipeline import Pipeline
 from processors.gateway.state import State
@@ -65,22 +67,29 @@ class GatewayMetrics:
         self._pipeline = pipeline
         self._clients = clients
         self._behind = behind
-        # What the bus said when it was asked last; None if it did not answer.
+        # Whether the bus answered when it was asked last, and what it said; None if that cannot be read.
+        self._answers = False
         self._seen: PipelineAnswer | None = None
 
     async def ask(self) -> None:
         """Ask the bus. Cancellation: safe."""
         try:
             self._seen = await self._pipeline.newest(WITHIN_S, KEPT_S)
-        except (ValueError, *BUS_FAILURES) as error:  # ValueError: a foreign hand wrote what is no number
-            self._seen = None
+        except BUS_FAILURES as error:
+            # A server that refuses one key, of another type perhaps, answers all the same.
+            self._seen, self._answers = None, isinstance(error, ResponseError)
             _logger.debug("the bus tells nothing of its partitions: %s", error)
+        except ValueError as error:  # a foreign hand wrote what is no number
+            self._seen, self._answers = None, True
+            _logger.debug("what the bus tells of its partitions cannot be read: %s", error)
+        else:
+            self._answers = True
 
     def read(self) -> Iterator[Sample]:
         """All of them."""
         yield from read_values(self._state, self._services.clock.now_ms())
         seen = self._seen if self._state.bus_answers else None
-        yield _BUS_UP.of(seen is not None)
+        yield _BUS_UP.of(self._answers and self._state.bus_answers)
         if seen is not None:
             yield from _bus(seen)
         traffic = self._services.hub.traffic

@@ -81,7 +81,8 @@ def _groups(half: Half[Any], now: int) -> Iterator[Sample]:
 def _told(table: Iterable[_Of], summary: FederationSummary | MemorySummary) -> Iterator[Sample]:
     for family, field, per in table:
         if (value := getattr(summary, field)) is not None:
-            yield family.of(value / per, _world(summary))
+            # Whole numbers stay so: those of a foreign hand may have more digits than a float takes.
+            yield family.of(value if per == 1 else value / per, _world(summary))
 
 
 def _mesh(summary: FederationSummary) -> Iterator[Sample]:

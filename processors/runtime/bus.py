@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from processors.runtime.clock import BusClock
-from processors.runtime.connection import BUS_FAILURES, connection_options, make_cancellable, servers_of
+from processors.runtime.connection import BUS_FAILURES, connection_options, is_too_old, make_cancellable, servers_of
 from processors.runtime.errors import BusUnfinished, SettingsError
 from processors.runtime.logging import get_logger
 from processors.runtime.reads import BLOCK_MS, Entry, StreamReader, count_for, read_many, together
@@ -34,7 +34,6 @@ _RETRY_S: Final = 0.25
 _READ_BYTES: Final = 1 << 20
 _LEAST_RECORDS: Final = 32
 _MOST_RECORDS: Final = 1_000
-_LEAST_VERSION: Final = (7, 0)
 
 _logger = get_logger("bus")
 
@@ -171,8 +170,7 @@ class Bus:
 
     async def _check(self, partitions: int) -> None:
         for info in await self.servers():
-            version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
-            if version < _LEAST_VERSION:
+            if is_too_old(info):
                 raise SettingsError("ARK_BUS_URL", f"leads to Redis {info['redis_version']}, at least 7.0 is needed")
             if info["maxmemory_policy"] != "noeviction":
                 policy = info["maxmemory_policy"]

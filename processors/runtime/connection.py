@@ -1,7 +1,7 @@
 """How this project connects to a Redis or Valkey server, be it the bus or a source."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio import Connection, ConnectionPool, Redis
@@ -28,6 +28,7 @@ __all__ = [
     "ask_bus",
     "connection_options",
     "in_one_trip",
+    "is_too_old",
     "make_cancellable",
     "open_client",
     "partitions_of",
@@ -47,6 +48,7 @@ SOCKET_TIMEOUT_S: Final = 6.0
 """A server that is silent for this long while an answer is due does not answer."""
 
 _CONNECT_TIMEOUT_S: Final = 2.0
+_LEAST_BUS: Final = (7, 0)
 _NOT_FOR_CLUSTERS: Final = frozenset({"host", "port", "db", "connection_class"})
 
 T = TypeVar("T")
@@ -181,6 +183,11 @@ async def servers_of(client: Redis, *sections: str) -> list[dict[str, Any]]:
         return [await client.info(*sections)]
     await cluster.initialize()
     return [await cluster.info(*sections, target_nodes=node) for node in cluster.get_primaries()]
+
+
+def is_too_old(info: Mapping[str, Any]) -> bool:
+    """Whether the server that says `info` of itself cannot be the bus."""
+    return tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < _LEAST_BUS
 
 
 def wrong_type(error: object) -> bool:

@@ -43,8 +43,12 @@ class BusDown(BusError):
 class BusUnfinished(BusError):
     """It is being restored or reset, or that was interrupted: it holds no more than a part."""
 
+    # Nothing but the command mends it: `up` ends, instead of trying for ever.
+    exit_code = SETTING_REFUSED
+
     def __init__(self) -> None:
-        super().__init__("a restore or reset of this bus is at work, or did not end: run it again")
+        command = "`ark-pulse bus restore` or `bus reset`"
+        super().__init__(f"{command} is at work on this bus, or did not end: run the same command again")
 
 
 class AlreadyRunning(PulseError):

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from processors.runtime.http import HttpServer, adding_headers, errors_as_json
+from processors.runtime.http import HttpServer, adding_headers, errors_as_json, send_within
 from processors.runtime.metrics import BOUNDS_S, Histogram, Sample
 from processors.runtime.registry import MetricsRegistry
 from processors.runtime.settings import LOOPBACK
@@ -27,6 +27,9 @@ _KINDS: Final[dict[str, Any]] = {
     "gauge": GaugeMetricFamily,
     "histogram": HistogramMetricFamily,
 }
+_SEND_S: Final = 10.0
+# What is larger is a foreign hand's: Prometheus has floats only.
+_MOST: Final = 2**64
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -49,7 +52,7 @@ def _families(samples: Iterable[Sample]) -> Iterable[Metric]:
             family = found[name] = _KINDS[kind](name, about, labels=labels)
         if isinstance(value, Histogram):
             family.add_metric(values, buckets=_buckets(value), sum_value=value.sum_s)
-        else:
+        elif abs(value) < _MOST:
             family.add_metric(values, value)
     return found.values()
 
@@ -69,11 +72,13 @@ def expose(samples: Iterable[Sample], accept: str) -> tuple[bytes, str]:
 
 
 async def exposed(registry: MetricsRegistry, request: web.Request) -> web.StreamResponse:
-    """Answer `request` with what `registry` tells. Cancellation: safe."""
+    """Answer `request` with what `registry` tells; who does not read it is cut off. Cancellation: safe."""
     samples = await registry.samples()
     # In a thread: it reads files, and many partitions take it a while.
     body, kind = await asyncio.to_thread(expose, samples, request.headers.get("Accept", ""))
-    return web.Response(body=body, headers={"Content-Type": kind})
+    answer = web.Response(body=body, headers={"Content-Type": kind})
+    await send_within(_SEND_S, request, answer)
+    return answer
 
 
 class ExpositionServer(HttpServer):

@@ -3,6 +3,7 @@
 No answer shows a traceback. A connection that has not sent a whole request head within ten seconds is closed.
 """
 
+import asyncio
 import errno
 import logging
 import os
@@ -18,7 +19,7 @@ from processors.runtime.errors import SettingsError
 from processors.runtime.settings import LOOPBACK
 from schemas import codec
 
-__all__ = ["HEAD_S", "HttpServer", "adding_headers", "errors_as_json", "is_loopback_name", "json_answer"]
+__all__ = ["HEAD_S", "HttpServer", "adding_headers", "errors_as_json", "is_loopback_name", "json_answer", "send_within"]
 
 HEAD_S: Final = 10.0
 """How long a connection may take to send a request's head, and how long it may then be idle."""
@@ -93,6 +94,19 @@ class HttpServer:
 def json_answer(body: Any, status: int = 200) -> web.Response:
     """`body`, of any wire type, as the JSON of an answer."""
     return web.Response(body=codec.encode(body), status=status, content_type="application/json")
+
+
+async def send_within(seconds: float, request: web.Request, answer: web.Response) -> None:
+    """Send an answer that may be large: a client that does not read it in time is cut off. Cancellation: likewise."""
+    try:
+        async with asyncio.timeout(seconds):
+            await answer.prepare(request)
+            await answer.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionError:
+        pass  # it has gone: there is nobody to be told
 
 
 def is_loopback_name(host: str | None) -> bool:

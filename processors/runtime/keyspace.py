@@ -49,8 +49,14 @@ def missing_flags(current: str) -> str:
 
 
 def note_flags(state_dir: Path, url: str, noted: Noted) -> None:
-    """Note what was set on the server of `url`. Blocks. Raises OSError: if the file cannot be written."""
-    _write(state_dir, _read(state_dir) | {_server(url): noted})
+    """Note what was set on the server of `url`. Blocks. Raises OSError: if the file cannot be written.
+
+    Where somebody only took flags away since the last note, those of the rest that we added then are ours yet.
+    """
+    notes, server = _read(state_dir), _server(url)
+    if (last := notes.get(server)) is not None and classes(noted.before) <= classes(last.after):
+        noted = noted._replace(before="".join(sorted(classes(noted.before) & classes(last.before))))
+    _write(state_dir, notes | {server: noted})
 
 
 def noted_flags(state_dir: Path, url: str) -> Noted | None:

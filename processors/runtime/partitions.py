@@ -3,6 +3,7 @@
 from typing import Final, cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from processors.runtime.script import Script
 from schemas import streams
@@ -14,7 +15,10 @@ _LAG: Final = Script("lag")
 
 
 async def read_partitions(client: Redis) -> tuple[PartitionSeen, ...]:
-    """Those that this bus was made with, whatever ARK_PARTITIONS says here. Raises redis-py's errors."""
+    """Those that this bus was made with, whatever ARK_PARTITIONS says here.
+
+    Raises redis-py's errors; ResponseError, too: if a foreign hand wrote what is no number into one.
+    """
     made_with = cast("bytes | None", await client.get(streams.PARTITIONS)) or b"0"
     if not made_with.isdigit() or not 0 < int(made_with) <= streams.MAX_PARTITIONS:
         return ()
@@ -25,6 +29,8 @@ async def read_partitions(client: Redis) -> tuple[PartitionSeen, ...]:
         if isinstance(answer, Exception):
             raise answer
         owner, entries, waiting_ms, epoch, n, position, fenced = answer
+        if not (n.isdigit() and fenced.isdigit()):
+            raise ResponseError(f"what {streams.meta_key(name)} has as n or fenced is no number")
         found.append(
             PartitionSeen(
                 name=name,

@@ -9,8 +9,9 @@ import platform
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
+import requests
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -74,13 +75,23 @@ class OtlpRecorder(SpanRecorder):
     def __init__(self, stage: str, url: str, share: float, clock: BusClock) -> None:
         # It has a line for each attempt, with the address.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-        exporter = _TellingExporter(OTLPSpanExporter(endpoint=url, timeout=_SEND_S), hide_password(url))
+        sender = OTLPSpanExporter(endpoint=url, timeout=_SEND_S, session=_HeadsOnly())
+        exporter = _TellingExporter(sender, hide_password(url))
         super().__init__(
             stage,
             share,
             clock,
             BatchSpanProcessor(exporter, max_queue_size=_MOST_WAITING, schedule_delay_millis=1_000),
         )
+
+
+class _HeadsOnly(requests.Session):
+    """Reads of an answer its head only: a body without an end would fill the memory, or never let go."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        answer = super().send(request, **(kwargs | {"stream": True}))
+        answer.close()
+        return answer
 
 
 class _TellingExporter(SpanExporter):

@@ -17,7 +17,7 @@ from typing import Any, Final
 from honcho.environ import parse_procfile
 
 from processors.runtime.children import Child, Program, spawn
-from processors.runtime.errors import SETTING_REFUSED, PulseError
+from processors.runtime.errors import SETTING_REFUSED, PulseError, SettingsError
 from processors.runtime.logging import get_logger
 from processors.runtime.probes import check_port
 from processors.runtime.restarts import Restarts
@@ -71,12 +71,16 @@ def read_procfile(path: Path, environment: Mapping[str, str]) -> list[Program]:
 def with_metrics_ports(programs: Sequence[Program], settings: Settings, *, wait_s: float = 0) -> list[Program]:
     """`programs`, each with a port of its own for its metrics, counted on from ARK_METRICS_PORT if that is set. Blocks.
 
-    Raises PortTaken: if one of them is in use, also after `wait_s`. Raises SettingsError: see `check_port`.
+    Raises PortTaken: if one of them is in use, also after `wait_s`. Raises SettingsError: if it is another one of ours;
+    see `check_port`.
     """
     if settings.ark_metrics_port is None:
         return list(programs)
     found = []
+    others = {settings.ark_http_port: "ARK_HTTP_PORT", settings.federation_port: "FEDERATION_PORT"}
     for port, program in enumerate(programs, settings.ark_metrics_port):
+        if port in others:
+            raise SettingsError("ARK_METRICS_PORT", f"leads to {port} for {program.name}, which is {others[port]}")
         check_port("ARK_METRICS", settings.ark_metrics_host, port, wait_s=wait_s)
         found.append(replace(program, environment={**program.environment, "ARK_METRICS_PORT": str(port)}))
     return found

@@ -27,9 +27,12 @@ _MAX_HEADER: Final = 65_536
 def writing(path: Path) -> Iterator[Callable[[Header | Piece], None]]:
     """Write the file `path`, readable by its user only; what is given takes one record after the other. Blocks.
 
-    It takes the place of an older one when the block ends well. Raises PulseError: if it cannot be written.
+    It takes the place of an older one when the block ends well. Raises PulseError: if it cannot be written, or is a
+    device, a pipe or a link: that would be lost.
     """
     try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise PulseError(f"{path} cannot be written: it is no ordinary file")
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:

@@ -276,3 +276,14 @@ async def test_parked_entries_count_once_although_the_owner_that_drains_them_is_
     assert newest is not None
     assert codec.decode_partial(newest[1]).federation.heartbeats_total == 2_000
     assert await bus.client.xlen(streams.parked_key("0")) == 0
+
+
+async def test_a_state_of_another_type_is_named_and_told(bus: Bus) -> None:
+    lost: list[str] = []
+    [grant] = await acquire(bus, [META], "one")
+    assert grant is not None
+    await bus.client.set(streams.state_key("0"), "rubbish")
+    worker = PartitionRunner(bus, "0", 1, 60 * MINUTE, Watch(), tally=Tally())
+    await worker.start(grant, lost.append)
+    await worker.stop()
+    assert [reason.partition("cannot be read")[0] for reason in lost] == ["the state of partition 0 "]

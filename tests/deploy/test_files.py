@@ -23,6 +23,7 @@ BIN = Path(sys.executable).parent
 NAMES = {setting.name for setting in SETTINGS}
 DEFAULTS = load_settings({})
 METRICS_PORT = 9102
+DOCUMENT = (ROOT / "docs" / "deployment.md").read_text()
 LINES = YamlLintConfig("extends: default\nrules: {line-length: {max: 120}, document-start: disable}")
 USERS = set(re.findall(r"^user (\S+) on PASSWORD", (DEPLOY / "redis" / "users.acl").read_text(), re.MULTILINE))
 YAML = [DEPLOY / "compose.yaml", *sorted((DEPLOY / "kubernetes").glob("*.yaml")), *(DEPLOY / "redis").glob("*.yaml")]
@@ -91,6 +92,10 @@ def test_the_entrypoint_runs_ark_pulse_with_the_settings_of_the_secrets(tmp_path
     script = script.replace("/run/secrets/*.env", f"{tmp_path}/secrets/gateway.env")
     answer = run("sh", "-c", script, "entrypoint", "run", PATH=f"{tmp_path}:/usr/bin:/bin")
     assert answer.stdout.startswith("run redis://gateway:"), answer
+    odd = "redis://h/0?x=1&y=a b$(touch x)'"
+    (tmp_path / "secrets" / "gateway.env").write_text(f"# a comment\nARK_BUS_URL={odd}\r\nA=1")
+    answer = run("sh", "-c", script, "entrypoint", "run", PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert answer.stdout == f"run {odd}\n", answer
     without = run(
         "sh", "-c", script.replace("gateway.env", "none.env"), "entrypoint", "up", PATH=f"{tmp_path}:/usr/bin"
     )
@@ -130,6 +135,33 @@ def test_compose_runs_every_stage_confined_and_with_its_own_user() -> None:
     assert text["networks"]["bus"]["internal"] is True
     written = {f"{user}.env" for user in USERS} | {"users.acl"}
     assert {Path(each["file"]).name for each in text["secrets"].values()} <= written
+
+
+def test_tools_of_compose_take_away_what_the_collectors_left() -> None:
+    services = compose()["services"]
+    collectors, tools = services["collectors"], services["tools"]
+    assert set(collectors["volumes"]) <= set(tools["volumes"])
+    assert set(collectors["networks"]) <= set(tools["networks"])
+    assert collectors["extra_hosts"] == tools["extra_hosts"]
+    names = ("ARK_NODE_ID", "ARK_BASE_PATH", "REDIS_URL")
+    assert [collectors["environment"][name] for name in names] == [tools["environment"][name] for name in names]
+
+
+def test_compose_trusts_the_network_that_a_proxy_of_the_host_comes_from() -> None:
+    text = compose()
+    (pool,) = text["networks"]["front"]["ipam"]["config"]
+    assert text["services"]["gateway"]["environment"]["ARK_TRUSTED_PROXIES"] == pool["subnet"]
+    assert pool["subnet"] in DOCUMENT
+    # What is published goes by way of the one network that is not internal.
+    assert text["services"]["gateway"]["networks"] == ["bus", "front"]
+
+
+def test_prometheus_of_compose_keeps_its_metrics_for_long() -> None:
+    service = compose()["services"]["prometheus"]
+    options = dict(option.split("=") for option in service["command"])
+    assert options["--storage.tsdb.retention.time"] == "1y"
+    assert f"prometheus:{options['--storage.tsdb.path']}" in service["volumes"]
+    assert options["--config.file"] in {each["target"] for each in service["configs"]}
 
 
 # systemd.
@@ -232,6 +264,8 @@ def test_the_kustomization_names_every_manifest_and_what_make_users_writes() -> 
     (settings,) = (each["literals"] for each in text["configMapGenerator"] if each["name"] == "settings")
     assert {literal.split("=")[0] for literal in settings} <= NAMES
     assert f"ARK_METRICS_PORT={METRICS_PORT}" in settings
+    # Without it all clients would be one address, the ingress controller's.
+    assert load_settings(dict(literal.split("=") for literal in settings)).ark_trusted_proxies
 
 
 def test_kustomize_puts_the_manifests_together(tmp_path: Path) -> None:
@@ -257,6 +291,8 @@ def test_pods_are_restricted_and_selected_by_what_they_are_labelled_with(name: s
     assert pod["securityContext"]["runAsUser"] > 0
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
+    # Of a service `federation` it would be told FEDERATION_PORT, which is a setting, and tcp://... is no port.
+    assert pod["enableServiceLinks"] is False
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
     (container,) = pod["containers"]
     assert container["securityContext"] == {
@@ -278,11 +314,19 @@ def test_pods_are_restricted_and_selected_by_what_they_are_labelled_with(name: s
         assert ports == {"redis": 6390}
         return
     assert container["args"] == ["run", name]
+    # What listens on another port does so only when the bus has answered.
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/metrics", "port": "metrics"}
     assert ports["metrics"] == METRICS_PORT
     assert {each["name"] for each in container.get("env", [])} <= NAMES
     expected = {"gateway": DEFAULTS.ark_http_port, "federation": DEFAULTS.federation_port}.get(name)
     assert ports.get("http") == expected
     assert spec["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(METRICS_PORT)
+
+
+def test_aggregators_and_collectors_are_never_of_two_releases() -> None:
+    at_once = {name for name, each in WORKLOADS.items() if each["spec"].get("strategy") == {"type": "Recreate"}}
+    assert at_once == {"aggregators", "collectors"}
 
 
 def test_services_budgets_autoscalers_and_policies_mean_pods_that_are_there() -> None:

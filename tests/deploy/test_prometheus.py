@@ -9,8 +9,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from processors.cli import STAGES
 from schemas.frames import CLOSE_CODES
 from tests.deploy.promql import DEPLOY, ROOT, known_metrics, unknown_in
+from tests.docs.blocks import blocks_of
 
 FOLDER: Final = DEPLOY / "prometheus"
 RULES: Final[list[dict[str, Any]]] = [
@@ -104,6 +106,31 @@ def test_prometheus_asks_every_process_that_up_starts() -> None:
     stages = [line.split(":")[0] for line in (ROOT / "Procfile").read_text().splitlines() if line]
     assert targets == [f"localhost:{9102 + number}" for number in range(len(stages))]
     assert all(config["rule_files"] == ["rules.yml"] and job["job_name"].startswith("ark-pulse") for _ in stages)
+
+
+def test_the_ports_of_the_units_stand_where_they_differ_from_those_of_up() -> None:
+    lines = (FOLDER / "prometheus.yml").read_text().splitlines()
+    for path in (DEPLOY / "systemd").glob("ark-pulse-*.service"):
+        for port in re.findall(r"ARK_METRICS_PORT=(\S+)", path.read_text()):
+            stage = path.stem.removeprefix("ark-pulse-").rstrip("@")
+            (line,) = (line for line in lines if f"# {stage}" in line)
+            assert f"localhost:{port.replace('%i', '1')}" in line
+
+
+@promtool
+def test_the_job_of_the_document_is_the_one_that_the_rules_know_and_finds_the_port_of_pods(tmp_path: Path) -> None:
+    [block] = [block for block in blocks_of(ROOT / "docs" / "deployment.md") if block.language == "yaml"]
+    config = yaml.safe_load(block.text)
+    [job] = config["scrape_configs"]
+    assert job["job_name"].startswith("ark-pulse")
+    # Debian's promtool is built without Kubernetes; the rest it can check.
+    assert job.pop("kubernetes_sd_configs") == [{"role": "pod", "namespaces": {"names": ["ark-pulse"]}}]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    run_promtool("check", "config", str(tmp_path / "prometheus.yml"))
+    kept = [each["regex"] for each in job["relabel_configs"] if each.get("action") == "keep"]
+    manifests = [path.read_text() for path in (DEPLOY / "kubernetes").glob("*.yaml")]
+    assert kept == ["metrics"]
+    assert sum("{name: metrics, containerPort: 9102}" in each for each in manifests) == len(STAGES)
 
 
 def test_the_documentation_has_every_alert_with_its_severity() -> None:

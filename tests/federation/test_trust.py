@@ -79,5 +79,5 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_line(line: str, clause: 
 
 def test_the_documented_file_can_be_used() -> None:
     text = (Path(__file__).parents[2] / "docs" / "federation.md").read_text(encoding="utf-8")
-    [example] = [block for block in text.split("```") if block.startswith("\n# tier")]
-    assert len(parse_trusted_keys(example).keys_of("ark-node-1")) == 1
+    [example] = [block for block in text.split("```") if block.startswith("text\n# tier")]
+    assert len(parse_trusted_keys(example.removeprefix("text")).keys_of("ark-node-1")) == 1

@@ -130,6 +130,18 @@ async def test_hostile_ids_make_no_series(http: aiohttp.ClientSession, gateway: 
     assert after("federation_peers", world="live", status="online") == 100
 
 
+async def test_a_number_without_measure_is_left_out(
+    http: aiohttp.ClientSession, gateway: Gateway, world: World
+) -> None:
+    await world.summary(sync_bytes_total=10**400, total_peers=10**400, online_peers=1, sync_rate=0.5)
+    await eventually(lambda: gateway.mesh.summary)
+    told = await scrape(http)
+    assert (told("federation_sync_bytes_total", world="live"), told("federation_syncs_per_second", world="live")) == (
+        None,
+        0.5,
+    )
+
+
 async def test_who_works_what_and_the_bus_are_told(http: aiohttp.ClientSession, redis_client: Redis) -> None:
     await redis_client.xadd("ark:dead", {"d": "x"})
     await redis_client.hset(streams.meta_key("3"), "fenced", "2")
@@ -146,10 +158,13 @@ async def test_a_foreign_hand_in_a_partition_costs_what_the_bus_tells_and_no_mor
     http: aiohttp.ClientSession, redis_client: Redis
 ) -> None:
     await redis_client.hset(streams.meta_key("3"), "n", "many")
-    assert (await scrape(http))("gateway_clients", path="/ws") == 0
+    told = await scrape(http)
+    assert told("gateway_clients", path="/ws") == 0
+    assert (told("bus_up"), told("dead_letters")) == (1, None)
     await redis_client.delete(streams.meta_key("3"))
     await redis_client.set(streams.meta_key("3"), "no hash")
-    assert (await scrape(http))("bus_up") == 0
+    told = await scrape(http)
+    assert (told("bus_up"), told("dead_letters")) == (1, None)
 
 
 async def test_a_bus_that_is_silent_is_not_waited_for(

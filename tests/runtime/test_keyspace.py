@@ -25,6 +25,24 @@ def test_what_was_noted_is_of_the_server_whatever_its_database_and_user(tmp_path
     assert list((tmp_path / "state").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "before"),
+    [
+        (("", "Kghxl"), "ghK", ""),  # what is left of it is ours
+        (("gE", "gEKhxl"), "ghE", "Eg"),
+        (("gE", "gEKhxl"), "h", ""),  # and theirs was taken away, too
+        (("", "Kghxl"), "Egh", "Egh"),  # somebody set it anew, and knows it so
+    ],
+)
+def test_what_we_added_is_not_taken_for_what_was_before_us(
+    first: tuple[str, str], then: str, before: str, tmp_path: Path
+) -> None:
+    note_flags(tmp_path, "redis://h", Noted(*first))
+    after = then + missing_flags(then)
+    note_flags(tmp_path, "redis://h", Noted(then, after))
+    assert noted_flags(tmp_path, "redis://h") == Noted(before, after)
+
+
 @pytest.mark.parametrize("content", ["", "no JSON", '{"h:6379":1}', '{"h:6379":["a"]}'])
 def test_a_note_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> None:
     (tmp_path / "notify-keyspace-events.json").write_text(content)

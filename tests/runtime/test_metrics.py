@@ -194,6 +194,13 @@ def test_each_program_gets_a_port_of_its_own() -> None:
     ]
 
 
+@pytest.mark.parametrize("other", ["ARK_HTTP_PORT", "FEDERATION_PORT"])
+def test_a_port_that_is_another_one_of_ours_is_refused(other: str) -> None:
+    settings = load_settings({"ARK_METRICS_PORT": "7101", other: "7101"})
+    with pytest.raises(SettingsError, match=rf"^ARK_METRICS_PORT leads to 7101 for 0, which is {other}$"):
+        with_metrics_ports(programs(1), settings)
+
+
 def test_without_the_setting_programs_are_left_as_they_are() -> None:
     assert with_metrics_ports(programs(3), load_settings({})) == programs(3)
 

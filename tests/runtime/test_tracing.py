@@ -1,6 +1,7 @@
 """Traces: one trace from a source to a frame, nothing of what is no traceparent, no cost where none is asked for."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import time
@@ -314,3 +315,31 @@ async def test_a_trace_collector_gets_the_spans_as_otlp() -> None:
     assert names["service.name"] == "ark-pulse-collectors"
     [span] = resource.scope_spans[0].spans
     assert (span.name, span.parent_span_id.hex()) == ("publish", FIRST[36:52].decode())
+
+
+async def test_an_answer_of_a_trace_collector_that_never_ends_is_not_read() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+                sent.append(65_536)
+        writer.close()
+        ended.set()
+
+    sent: list[int] = []
+    ended = asyncio.Event()
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    recorder = await asyncio.to_thread(OtlpRecorder, "collectors", f"http://127.0.0.1:{port}", 1.0, BusClock())
+    try:
+        with recorder.span("publish", [FIRST], 1_000, {}):
+            pass
+        await asyncio.wait_for(ended.wait(), 5)
+    finally:
+        await asyncio.to_thread(recorder.stop)
+        server.close()
+    # What the kernel held when the connection was let go.
+    assert sum(sent) < 16 << 20

@@ -1,6 +1,7 @@
 """The file of a backup: whole or not at all, and refused where it is none of ours."""
 
 import gzip
+import os
 import stat
 from pathlib import Path
 
@@ -79,6 +80,18 @@ def test_a_file_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_said_to_be_so(tmp_path: Path) -> None:
     with pytest.raises(PulseError, match="cannot be written: No such file or directory"):
         write(tmp_path / "none" / "b")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
+    path, target = tmp_path / "b", tmp_path / "target"
+    if kind == "link":
+        path.symlink_to(target)
+    else:
+        os.mkfifo(path)
+    with pytest.raises(PulseError, match=r"b cannot be written: it is no ordinary file$"):
+        write(path)
+    assert path.is_symlink() or path.is_fifo()
 
 
 @given(st.dictionaries(st.binary(max_size=3), st.binary(max_size=3), max_size=1_200))

@@ -13,7 +13,9 @@ from processors.cli import FAILURE, OK, main
 from processors.collectors.publisher import SourceBatch
 from processors.runtime.bus import Bus
 from processors.runtime.connection import open_client, partitions_of
-from processors.runtime.errors import BusUnfinished
+from processors.runtime.embedded import EmbeddedServer
+from processors.runtime.errors import SETTING_REFUSED, BusUnfinished
+from processors.runtime.settings import bus_url_file
 from processors.tools import backup as module
 from processors.tools.archive import writing
 from schemas import streams
@@ -200,9 +202,10 @@ async def test_nothing_starts_on_half_a_bus_and_a_restore_can_be_run_again(
         with pytest.raises(BusUnfinished):
             await partitions_of(other, 16)
     capsys.readouterr()
-    assert await run("backup", str(tmp_path / "half")) == FAILURE
+    assert await run("backup", str(tmp_path / "half")) == SETTING_REFUSED
     assert capsys.readouterr().err == (
-        "ark-pulse: a restore or reset of this bus is at work, or did not end: run it again\n"
+        "ark-pulse: `ark-pulse bus restore` or `bus reset` is at work on this bus, or did not end: "
+        "run the same command again\n"
     )
     assert await run("restore", str(tmp_path / "b")) == OK
     assert contents(client) == lasting(before)
@@ -353,3 +356,14 @@ def test_the_embedded_bus_is_run_while_nobody_else_does(
     assert main(["bus", "backup", str(path)]) == OK
     assert "backed up 7 partitions, 1 keys: " in capsys.readouterr().out
     assert not (tmp_path / "state" / "bus.url").exists()
+
+
+def test_the_embedded_bus_that_somebody_runs_is_asked(
+    client: Redis, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.delenv("ARK_BUS_URL")
+    client.set(streams.PARTITIONS, 7)
+    with EmbeddedServer(tmp_path / "state"):
+        bus_url_file(tmp_path / "state").write_text(server_url)
+        assert main(["bus", "backup", str(tmp_path / "b")]) == OK
+    assert "backed up 7 partitions, " in capsys.readouterr().out
