@@ -201,7 +201,7 @@ def _bus(options: argparse.Namespace, settings: Settings) -> None:
 
     match options.action:
         case "backup":
-            backup.backup(settings, options.file)
+            backup.backup(settings, options.file, force=options.force)
         case "restore":
             backup.restore(settings, options.file, force=options.force)
         case "reset":

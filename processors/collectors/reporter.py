@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ _FAREWELL_S: Final = 1.0
 # Most lines of a source, and within how long.
 _MOST_LINES: Final = 8
 _LINES_WITHIN_S: Final = 60.0
+_NUMBER: Final = re.compile("[0-9]+")
 
 _logger = get_logger("collectors")
 
@@ -52,6 +54,8 @@ class Reporter:
         # When the newest lines of each source were logged, seconds; and sources whose state is still to be logged.
         self._lines: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_MOST_LINES))
         self._unlogged: dict[str, SourceStatus] = {}
+        # What was logged last of each source, without its numbers.
+        self._said: dict[str, str] = {}
 
     def source(self, collector: str, group: Group, *, lived: bool = False) -> SourceStatus:
         """A new source of this process. `lived`: see `SourceStatus`."""
@@ -72,11 +76,15 @@ class Reporter:
     def _log(self, status: SourceStatus) -> None:
         """Log a source's state; that of one that changes all the time with a later heartbeat, so that the last is."""
         lines, now = self._lines[status.collector], time.monotonic()
+        self._unlogged.pop(status.collector, None)
+        said = _NUMBER.sub("", f"{status.state} {status.reason}")
+        if said == self._said.get(status.collector):
+            return  # it only got on
         if len(lines) == _MOST_LINES and now - lines[0] < _LINES_WITHIN_S:
             self._unlogged[status.collector] = status
             return
         lines.append(now)
-        self._unlogged.pop(status.collector, None)
+        self._said[status.collector] = said
         is_trouble = status.state == "stale" and status.reason != STOPPED
         reason = f": {status.reason}" if status.reason else ""
         level = logging.WARNING if is_trouble else logging.INFO

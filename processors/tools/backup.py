@@ -53,11 +53,13 @@ _AT_ONCE: Final = 500
 """Fields and entries that are written in one round trip, or a few more."""
 
 
-def backup(settings: Settings, path: Path) -> None:
-    """Write the whole bus into the file `path`, and print what it holds.
+def backup(settings: Settings, path: Path, *, force: bool = False) -> None:
+    """Write the whole bus into the file `path`, which must not be there unless `force`, and print what it holds.
 
     Raises BusDown; PulseError: if there is no bus to back up, or the file cannot be written.
     """
+    if path.exists() and not force:
+        raise PulseError(f"{path} is there already; use --force to replace it")
     header, keys = _back_up(settings, path)
     print_lines([f"backed up {header.partitions} partitions, {keys} keys: {path}, {path.stat().st_size} bytes"])
 

@@ -68,6 +68,15 @@ async def test_of_a_source_that_comes_and_goes_eight_changes_are_logged_and_then
     assert caplog.messages[9:] == [live]
 
 
+async def test_a_source_that_only_gets_on_is_said_once(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ark_pulse.collectors")
+    source = Reporter(bus, "n", 60_000).source("code_memory", "code", lived=True)
+    for percent in range(1, 100):
+        source.failed(percent, f"first sweep {percent} %")
+    source.failed(100, "database is locked")
+    assert caplog.messages == ["code_memory is stale: first sweep 1 %", "code_memory is stale: database is locked"]
+
+
 async def test_a_source_that_ends_with_its_collector_is_no_trouble(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ark_pulse.collectors")
     reporter = Reporter(bus, "n", 60_000)

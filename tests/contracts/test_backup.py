@@ -61,7 +61,7 @@ async def test_a_bus_goes_from_each_kind_of_server_to_each_other(
         before = await contents(client)
     path = str(tmp_path / "b")
     for source, target in pairwise(urls):
-        await run(source, monkeypatch, "backup", path)
+        await run(source, monkeypatch, "backup", "--force", path)
         await run(source, monkeypatch, "reset", "--yes", "--pins")
         async with open_client(source) as client:
             assert await contents(client) == {}

@@ -257,7 +257,7 @@ async def test_who_comes_while_a_bus_is_restored_keeps_it_from_being_one(
         await server.set(streams.lease_key("peers"), "node 1", px=60_000)
 
     await bus.client.hset(streams.FEDERATION_PINS, "node", "pin")
-    await run("backup", str(tmp_path / "b"))
+    await run("backup", "--force", str(tmp_path / "b"))
     monkeypatch.setattr(module, "_write", write_beside_a_collector)
     assert await run("restore", str(tmp_path / "b")) == FAILURE
     assert client.get(streams.PARTITIONS) == b"0"
@@ -353,7 +353,9 @@ def test_the_embedded_bus_is_run_while_nobody_else_does(
         add(PieceOfHash(streams.state_key("3").encode(), {b"peer:a": b"x"}))
     (tmp_path / "state").mkdir()
     assert main(["bus", "restore", str(path)]) == OK
-    assert main(["bus", "backup", str(path)]) == OK
+    assert main(["bus", "backup", str(path)]) == FAILURE
+    assert capsys.readouterr().err == f"ark-pulse: {path} is there already; use --force to replace it\n"
+    assert main(["bus", "backup", "--force", str(path)]) == OK
     assert "backed up 7 partitions, 1 keys: " in capsys.readouterr().out
     assert not (tmp_path / "state" / "bus.url").exists()
 
