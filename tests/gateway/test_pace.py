@@ -95,11 +95,11 @@ def test_the_smallest_rate_is_a_tick_a_day(rate: float) -> None:
 def test_what_is_put_off_is_not_prompt_until_something_changes_again() -> None:
     pacer = Pacer(10.0, 0)
     pacer.note_change(1_000)
-    assert pacer.is_prompt
+    seen = [pacer.is_prompt]
     assert pacer.put_off(1_005)
-    assert not pacer.is_prompt
+    seen.append(pacer.is_prompt)
     pacer.note_change(2_000)
-    assert pacer.is_prompt
+    assert [*seen, pacer.is_prompt] == [True, False, True]
 
 
 @pytest.mark.parametrize(("rate", "prompt"), [(0.0, True), (10.0, True), (9.0, False), (0.001, False)])

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import pytest
 from redis.asyncio import Redis
 
+from processors.runtime import connection
 from processors.runtime.bus import Bus
-from processors.runtime.checks import bus as bus_checks
 from processors.runtime.checks.finding import Finding
 from processors.runtime.doctor import examine
 from processors.runtime.settings import load_settings
@@ -142,13 +142,14 @@ async def port_taken(scene: Scene) -> list[Finding]:
 async def bus_down(scene: Scene) -> list[Finding]:
     settings = await asyncio.to_thread(load_settings, {"ARK_STATE_DIR": str(scene.folder)})
     away = f"redis://127.0.0.1:{free_port()}/0"
-    return [*await examine(settings, None), *await examine(settings, away)]
+    strange = await examine(settings, None, "ARK_BUS_URL or bus.url is no address")
+    return [*await examine(settings, None), *await examine(settings, away), *strange]
 
 
 @brings("the-server-is-too-old")
 async def old_server(scene: Scene) -> list[Finding]:
     """No older server is at hand: the oldest that will do is said to be newer than this one."""
-    scene.patch.setattr(bus_checks, "_LEAST_SERVER", (99, 0))
+    scene.patch.setattr(connection, "_LEAST_BUS", (99, 0))
     return await scene.look()
 
 
@@ -192,7 +193,9 @@ async def stuck_partition(scene: Scene) -> list[Finding]:
     await scene.client.xadd(streams.events_key("3"), {"v": "1", "d": "[]"})
     async with aggregating(scene.url):
         await until(lambda: scene.client.hget(streams.meta_key("4"), "owner"))
-        return [*nobody, *await scene.look_until("a-partition-stands-still")]
+        damaged = await scene.look_until("a-partition-stands-still")
+    await scene.client.hset(streams.meta_key("3"), "n", "abc")
+    return [*nobody, *damaged, *await scene.look()]
 
 
 @brings("entries-of-a-newer-release")
@@ -325,6 +328,8 @@ async def slow(scene: Scene) -> list[Finding]:
 async def open_tokens(scene: Scene) -> list[Finding]:
     path = scene.folder / "tokens"
     found = await scene.look(ARK_TOKENS_FILE=str(path))
+    os.mkfifo(scene.folder / "pipe")
+    found += await scene.look(ARK_TOKENS_FILE=str(scene.folder / "pipe"))
     for mode in (0o644, 0o666):
         await asyncio.to_thread(path.touch)
         await asyncio.to_thread(path.chmod, mode)

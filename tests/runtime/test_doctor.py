@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import time
@@ -12,15 +13,18 @@ import pytest
 from redis.asyncio import Redis
 
 from processors.collectors.status import SourceStatus
-from processors.runtime.checks import bus
+from processors.runtime import doctor
+from processors.runtime.checks import bus, ports, sources
 from processors.runtime.checks.finding import Finding
 from processors.runtime.doctor import CHECK_S, examine
-from processors.runtime.settings import load_settings
+from processors.runtime.observation import Health
+from processors.runtime.settings import Settings, load_settings
 from schemas import codec, streams
 from schemas.metrics import SourceState
 from tests.servers import free_port
 
 Found = dict[str, Finding]
+NO_ADDRESS = "ARK_BUS_URL or bus.url is no address"
 ME = f"{Path('/proc/self/comm').read_text().strip()} (process {os.getpid()})"
 
 
@@ -55,6 +59,7 @@ async def test_a_bus_of_another_number_of_partitions_is_trouble(redis_client: Re
     await redis_client.set(streams.PARTITIONS, 8)
     found = (await _examine(server_url))["partitions"]
     assert (found.level, found.text) == ("trouble", "ARK_PARTITIONS is 16, but this bus was made with 8")
+    assert found.advice == "set ARK_PARTITIONS=8 for all processes, or use an empty bus"
 
 
 async def test_a_bus_that_does_not_answer_is_trouble_without_its_password() -> None:
@@ -64,7 +69,7 @@ async def test_a_bus_that_does_not_answer_is_trouble_without_its_password() -> N
 
 async def test_no_bus_is_trouble() -> None:
     assert (await _examine(None, ARK_STATE_DIR="nowhere"))["bus"].text == (
-        "ARK_BUS_URL is unset and no embedded server runs in nowhere"
+        f"ARK_BUS_URL is unset and no embedded server runs in {Path.cwd() / 'nowhere'}"
     )
 
 
@@ -78,8 +83,11 @@ async def silent_port() -> AsyncIterator[int]:
 async def test_what_never_answers_is_given_up_in_time(silent_port: int) -> None:
     began = time.monotonic()
     url = f"redis://127.0.0.1:{silent_port}/0"
-    await _examine(url, REDIS_URL=url, ARK_HTTP_PORT=str(silent_port))
+    found = await _examine(url, REDIS_URL=url, ARK_HTTP_PORT=str(silent_port), FEDERATION_PORT=str(silent_port))
     assert time.monotonic() - began < CHECK_S + 1
+    for check in ("bus", "redis", "gateway", "federation"):
+        assert found[check].text == "no answer within 2 s"
+        assert f"if process {os.getpid()} hangs, `kill -KILL {os.getpid()}`" in found[check].advice
 
 
 async def test_a_source_that_does_not_answer_is_a_warning() -> None:
@@ -243,3 +251,106 @@ async def test_whoever_may_not_ask_for_clocks_and_contents_of_redis_still_learns
 async def test_a_finding_that_is_not_ok_has_an_advice_and_a_section_and_another_has_none(server_url: str) -> None:
     for finding in (await _examine(server_url, ARK_METRICS_PORT=str(free_port()))).values():
         assert bool(finding.advice) == bool(finding.see) == (finding.level != "ok"), finding
+
+
+@pytest.mark.parametrize("field", ["n", "fenced", "lease_until", "pos"])
+async def test_a_partition_that_a_foreign_hand_wrote_into_is_trouble(
+    field: str, redis_client: Redis, server_url: str
+) -> None:
+    await redis_client.set(streams.PARTITIONS, 16)
+    await redis_client.hset(streams.meta_key("3"), mapping={"owner": "a", field: "abc"})
+    found = await _examine(server_url)
+    assert (found["work"].level, found["work"].see.rpartition("#")[2]) == ("trouble", "a-partition-stands-still")
+    assert found["work"].text.startswith("a partition cannot be read: ")
+    assert found["bus"].level == "ok"
+
+
+async def test_what_nobody_foresaw_in_one_check_is_trouble_and_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_settings: Settings) -> None:
+        raise ValueError("surprise")
+
+    monkeypatch.setattr(doctor, "check_machine", fail)
+    found = await _examine(None)
+    assert (found["machine"].level, found["machine"].text) == ("trouble", "internal error: ValueError")
+    assert {"python", "gateway", "federation"} <= found.keys()
+    assert "surprise" in caplog.text
+
+
+async def test_clients_that_were_closed_once_are_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(_settings: Settings) -> Health:
+        return Health(status="ok", source="live", behind=0, closed_slow=12)
+
+    monkeypatch.setattr(ports, "ask_gateway", answer)
+    found = await _examine(None)
+    assert (found["gateway"].level, "clients" in found) == ("ok", False)
+
+
+def _bus_as_told(capsys: pytest.CaptureFixture[str], **environment: str) -> dict[str, str]:
+    """What the command tells of the bus; the other checks are made, too, and nothing is logged."""
+    usual = {"ARK_HTTP_PORT": str(free_port()), "FEDERATION_PORT": str(free_port())}
+    assert doctor.doctor(load_settings(usual | environment), as_json=True) == doctor.TROUBLE
+    told = capsys.readouterr()
+    found = {each["check"]: each for each in json.loads(told.out)["checks"]}
+    assert {"redis", "gateway", "federation", "descriptors"} <= found.keys()
+    assert (told.err, found["bus"]["level"]) == ("", "trouble")
+    told_of_it: dict[str, str] = found["bus"]
+    return told_of_it
+
+
+@pytest.mark.parametrize("note", [b"\xff\xfe\0", b"hello", b""])
+def test_a_note_of_the_bus_that_is_no_address_is_a_finding(
+    note: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bus.url").write_bytes(note)
+    assert _bus_as_told(capsys, ARK_STATE_DIR=str(tmp_path))["text"] == NO_ADDRESS
+
+
+def test_a_state_directory_that_cannot_be_read_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bus.url").mkdir()
+    (tmp_path / "file").touch()
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "file", "Not a directory")):
+        found = _bus_as_told(capsys, ARK_STATE_DIR=str(path))
+        assert found["text"] == f"ARK_STATE_DIR cannot be read: {why}"
+
+
+def test_an_option_of_the_bus_that_cannot_be_used_is_a_finding(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _bus_as_told(capsys, ARK_BUS_URL="redis://localhost:1/0?db=x")["text"] == NO_ADDRESS
+
+
+async def test_a_tokens_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokens")
+    found = (await _examine(None, ARK_TOKENS_FILE=str(tmp_path / "tokens")))["tokens"]
+    assert (found.level, found.text) == ("trouble", f"{tmp_path / 'tokens'} is a pipe, no file")
+
+
+async def test_stages_that_run_and_do_nothing_are_named(
+    redis_client: Redis, server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (bus, sources):
+        monkeypatch.setattr(module, "running", lambda stage, url=None: (len(stage), {}, Path("/srv/ark-pulse")))
+    await redis_client.set(streams.PARTITIONS, 16)
+    seconds, _ = await redis_client.time()
+    await _report(redis_client, "live", id=f"{(seconds - 60) * 1_000}-1")
+    found = await _examine(server_url)
+    ending = "if process {0} hangs, `kill -KILL {0}`: `ark-pulse up` starts what is its own again"
+    assert found["work"].advice == f"see its log; {ending.format(len('aggregators'))}"
+    assert found["source peers"].advice.endswith(f"; {ending.format(len('collectors'))}")
+    assert (await _examine(None))["bus"].advice.startswith("run it in /srv/ark-pulse, or set ARK_STATE_DIR")
+
+
+async def test_a_stale_source_whose_collectors_have_other_settings_says_so(
+    redis_client: Redis, server_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sources, "running", lambda stage, url=None: (7, {"ARK_BASE_PATH": "old"}, Path("/srv")))
+    source = SourceState(
+        node="n", collector="code_memory", group="code", state="stale", since=1, reason="file does not exist"
+    )
+    await redis_client.xadd(streams.SOURCES, codec.entry_fields("source", 1, codec.encode(source)))  # type: ignore[arg-type]
+    found = (await _examine(server_url, ARK_BASE_PATH=str(tmp_path)))["source code_memory"]
+    theirs = "ARK_BASE_PATH is /srv/old in the collectors (process 7)"
+    assert found.text == f"n: code is stale (file does not exist), {theirs}"
+    assert found.advice == f"see {tmp_path / 'data' / 'ark.db'}, and ARK_BASE_PATH of the collectors"

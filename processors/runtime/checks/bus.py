@@ -1,39 +1,42 @@
 """The bus: its servers, what it was made with, its clock, who works on it, and what was rejected of late."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from processors.runtime.checks.finding import Finding, ok, trouble, warning
-from processors.runtime.connection import CONNECTION_FAILURES, in_one_trip, open_client, servers_of
+from processors.runtime.checks.processes import how_to_end, running
+from processors.runtime.connection import CONNECTION_FAILURES, in_one_trip, is_too_old, open_client, servers_of
 from processors.runtime.observation import clause, clock_skew_ms, server_ms, server_name
 from processors.runtime.partitions import read_partitions
 from processors.runtime.settings import Settings, hide_password
 from schemas import streams
 from schemas.answers import PartitionSeen
+from schemas.values import AHEAD_MS
 
 __all__ = ["check_bus"]
 
-_LEAST_SERVER: Final = (7, 0)
 _NEARLY_FULL: Final = 0.8
 _FULL: Final = 0.95
 _SKEW_MS: Final = 1_000
-_MOST_SKEW_MS: Final = 5_000
-"""Times that are further ahead are replaced; see `schemas.values.AHEAD_MS`."""
-
 _STUCK_MS: Final = 10_000
 _RECENT_MS: Final = 300_000
 _MANY_LETTERS: Final = 1_000
 _NAMED: Final = 5
 
 
-async def check_bus(settings: Settings, url: str | None) -> Sequence[Finding]:
-    """`url` None: there is no bus to look at. Cancellation: safe."""
+async def check_bus(settings: Settings, url: str | None, problem: str = "") -> Sequence[Finding]:
+    """`url` None: there is no bus to look at; `problem` is why, if it does not just lack. Cancellation: safe."""
     if url is None:
-        text = f"ARK_BUS_URL is unset and no embedded server runs in {settings.ark_state_dir}"
-        return [trouble("bus", "the-bus-does-not-answer", text, "start it with `ark-pulse up`")]
+        state_dir = await asyncio.to_thread(settings.ark_state_dir.absolute)
+        text = f"ARK_BUS_URL is unset and no embedded server runs in {state_dir}"
+        advice = "start it with `ark-pulse up`, or set ARK_BUS_URL or ARK_STATE_DIR as that has it"
+        if gateway := await asyncio.to_thread(running, "gateway"):
+            advice = f"run it in {gateway[2]}, or set ARK_STATE_DIR or ARK_BUS_URL as process {gateway[0]} has it"
+        return [trouble("bus", "the-bus-does-not-answer", problem or text, advice)]
     shown = hide_password(url)
     async with open_client(url) as client:
         try:
@@ -41,7 +44,7 @@ async def check_bus(settings: Settings, url: str | None) -> Sequence[Finding]:
             made_with: Any = await client.get(streams.PARTITIONS)
             skew_ms = await clock_skew_ms(client)
             found = [_server(shown, infos), _persistence(shown, infos), _partitions(settings, made_with)]
-            return [*found, _skew(skew_ms), *await _work(client), await _letters(client)]
+            return [*found, _skew(skew_ms), *await _work(client, url), await _letters(client)]
         except (RedisError, *CONNECTION_FAILURES) as error:
             refused = isinstance(error, AuthenticationError | NoPermissionError)
             advice = "see user and password in ARK_BUS_URL" if refused else "see whether it runs: `ark-pulse up`"
@@ -52,7 +55,7 @@ def _server(shown: str, infos: Sequence[Mapping[str, Any]]) -> Finding:
     """The first that something is amiss with."""
     for info in infos:
         server, policy = server_name(info), info["maxmemory_policy"]
-        if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < _LEAST_SERVER:
+        if is_too_old(info):
             advice = "use Redis 7.0 or later, or Valkey"
             return trouble("bus", "the-server-is-too-old", f"{shown} is {server}", advice)
         if policy != "noeviction":
@@ -80,13 +83,14 @@ def _persistence(shown: str, infos: Sequence[Mapping[str, Any]]) -> Finding:
 def _partitions(settings: Settings, made_with: bytes | None) -> Finding:
     wanted = settings.ark_partitions
     if made_with is None:
-        return warning("partitions", "it-does-not-run", "this bus was not used yet", "start `ark-pulse up`")
+        advice = "start `ark-pulse up`, or each process by its own, with its own user of the bus"
+        return warning("partitions", "it-does-not-run", "this bus was not used yet", advice)
     if made_with == b"0":
         text = "a restore or reset of this bus is at work, or did not end: nothing starts on it"
         return trouble("partitions", "an-unfinished-restore", text, "run it again")
     if made_with != str(wanted).encode():
         text = f"ARK_PARTITIONS is {wanted}, but this bus was made with {made_with.decode(errors='replace')}"
-        advice = "set ARK_PARTITIONS to that number, or use an empty bus"
+        advice = f"set ARK_PARTITIONS={text.rpartition(' ')[2]} for all processes, or use an empty bus"
         return trouble("partitions", "another-number-of-partitions", text, advice)
     return ok("partitions", f"{wanted} partitions")
 
@@ -95,30 +99,36 @@ def _skew(skew_ms: float) -> Finding:
     text = f"the bus's clock is {abs(skew_ms):.0f} ms {'ahead of' if skew_ms >= 0 else 'behind'} this machine's"
     if abs(skew_ms) <= _SKEW_MS:
         return ok("clock", text)
-    say = trouble if abs(skew_ms) > _MOST_SKEW_MS else warning
+    say = trouble if abs(skew_ms) > AHEAD_MS else warning
     return say("clock", "clocks-differ", text, "let both machines follow an NTP server")
 
 
-async def _work(client: Redis) -> list[Finding]:
+async def _work(client: Redis, url: str) -> list[Finding]:
     """Who works the partitions, and what waits. Raises redis-py's errors."""
-    seen = await read_partitions(client)
+    try:
+        seen = await read_partitions(client)
+    except NoPermissionError:
+        raise
+    except ResponseError as error:
+        text = f"a partition cannot be read: {clause(error)}"
+        return [trouble("work", "a-partition-stands-still", text, "see the aggregators' log, or restore a backup")]
     if not seen:
         return []
     lengths = await in_one_trip(client, [("XLEN", streams.parked_key(each.name)) for each in seen])
-    found = [_stuck(seen)]
+    aggregators = await asyncio.to_thread(running, "aggregators", url)
+    found = [_stuck(seen, "start `ark-pulse up`" if aggregators is None else how_to_end(aggregators[0]))]
     if parked := sum(lengths):
         text = f"{parked} entries are of a newer release than the aggregators, and wait for it, for seven days"
-        advice = "upgrade the aggregators"
-        found.append(trouble("parked", "entries-of-a-newer-release", text, advice))
+        found.append(trouble("parked", "entries-of-a-newer-release", text, "upgrade the aggregators"))
     return found
 
 
-def _stuck(seen: Sequence[PartitionSeen]) -> Finding:
+def _stuck(seen: Sequence[PartitionSeen], advice: str) -> Finding:
     entry: Final = "a-partition-stands-still"
     free = [each.name for each in seen if each.owner is None]
     late = {each.name: each.lag_ms for each in seen if each.lag_ms > _STUCK_MS}
     if len(free) == len(seen):
-        return trouble("work", entry, "no aggregator works on this bus", "start `ark-pulse up`, or see its log")
+        return trouble("work", entry, "no aggregator works on this bus", f"see its log; {advice}")
     if free:
         text = f"{len(free)} of {len(seen)} partitions without an owner: {_names(free)}"
         return trouble("work", entry, text, "see the log of the aggregators")

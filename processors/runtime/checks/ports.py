@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from processors.runtime.checks.finding import Finding, ok, trouble, warning
-from processors.runtime.checks.machine import listener
+from processors.runtime.checks.processes import listener
 from processors.runtime.observation import Health, ask_gateway
 from processors.runtime.probes import address, http_get
 from processors.runtime.settings import Settings
@@ -33,8 +33,8 @@ async def check_gateway(settings: Settings) -> Sequence[Finding]:
 
 def _clients(health: Health) -> Sequence[Finding]:
     """How they keep up, as far as the gateway tells it."""
-    if not health.behind and not health.closed_slow:
-        return []
+    if not health.behind:
+        return []  # who was closed once is no news
     text = f"{health.behind} read more slowly than they are sent, {health.closed_slow} were closed for it so far"
     return [warning("clients", "slow-clients", text, "let them read faster, or ask for less: `rate`, fewer channels")]
 
@@ -66,7 +66,7 @@ async def check_metrics(settings: Settings) -> Sequence[Finding]:
     """Whether another program has one of the ports that the processes of `ark-pulse up` tell their metrics on."""
     if (first := settings.ark_metrics_port) is None:
         return []
-    ports = range(first, min(first + _PROCESSES, 65_536))
+    ports = range(first, first + _PROCESSES)
     theirs = [port for port in ports if not await _is_ours(settings.ark_metrics_host, port)]
     if not theirs:
         return [ok("metrics", f"no other program has a port from {ports[0]} to {ports[-1]}")]

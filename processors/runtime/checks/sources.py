@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from processors.runtime.checks.finding import Finding, ok, trouble, warning
-from processors.runtime.checks.machine import running_collectors
+from processors.runtime.checks.processes import how_to_end, running
 from processors.runtime.connection import CONNECTION_FAILURES, in_one_trip, open_client, wrong_type
 from processors.runtime.keyspace import NOTIFY_OPTION, UNNOTIFIED, missing_flags
 from processors.runtime.observation import Heard, clause, read_sources, server_ms
@@ -24,7 +25,7 @@ _GROUPS: Final[Mapping[str, frozenset[str]]] = {
     "federation": frozenset({"peers", "sync", "discovery"}),
     "memory": frozenset({"reasoning", "code"}),
 }
-_FILES: Final = ("reasoning_logs.db", "ark.db")
+_FILES: Final = {"reasoning": "reasoning_logs.db", "code": "ark.db"}
 _AHEAD_MS: Final = 1_000
 _KEYS_A_SCAN: Final = 1_000
 _SCANS: Final = 20
@@ -159,8 +160,13 @@ async def check_sources(settings: Settings, url: str | None, hearing: Hearing) -
     if not words:
         return [warning("sources", "it-does-not-run", "no collector has reported yet", "start `ark-pulse up`")]
     halves = {each.state.group for each in words if each.state.state == "simulated" and not each.silent}
-    why = {half: await _why(half, settings, url, words) for half in _GROUPS if half in halves}
-    return [_said(each, why.get(each.state.group, "")) for each in words]
+    why: dict[str, str] = {half: await _why(half, settings, url, words) for half in _GROUPS if half in halves}
+    theirs = {half: await asyncio.to_thread(_otherwise, half, settings, url) for half in _GROUPS}
+    why |= {group: theirs[half] for half, groups in _GROUPS.items() for group in groups}
+    data = await asyncio.to_thread((settings.ark_base_path / "data").absolute)
+    collectors = await asyncio.to_thread(running, "collectors", url)
+    hung = f"; {how_to_end(collectors[0])}" if collectors else ""
+    return [_said(each, hung if each.silent else why.get(each.state.group, ""), data) for each in words]
 
 
 async def _why(half: str, settings: Settings, url: str, words: Sequence[Heard]) -> str:
@@ -174,7 +180,7 @@ async def _why(half: str, settings: Settings, url: str, words: Sequence[Heard]) 
 
 
 async def _files(settings: Settings) -> str:
-    paths = [settings.ark_base_path / "data" / name for name in _FILES]
+    paths = [settings.ark_base_path / "data" / name for name in _FILES.values()]
     return " and ".join(await asyncio.to_thread(lambda: [str(path) for path in paths if path.is_file()]))
 
 
@@ -189,10 +195,9 @@ async def _redis(settings: Settings) -> str:
 
 def _otherwise(half: str, settings: Settings, url: str) -> str:
     """The setting of the collectors that keeps a half from being live, if they are to be seen. Blocks."""
-    running = running_collectors(url)
-    if running is None:
+    if (collectors := running("collectors", url)) is None:
         return ""
-    pid, environment, folder = running
+    pid, environment, folder = collectors
     theirs = {name: environment.get(name) or default for name, default in _DEFAULTS.items()}
     name, value, ours = "REDIS_URL", hide_password(theirs["REDIS_URL"]), hide_password(settings.redis_url)
     if half == "memory":
@@ -203,13 +208,13 @@ def _otherwise(half: str, settings: Settings, url: str) -> str:
     return f"{name} is {value} in the collectors (process {pid})" if value != ours else ""
 
 
-def _said(heard: Heard, why: str) -> Finding:
-    """What one collector said last. `why`: what is odd of its half being simulated, if it is."""
+def _said(heard: Heard, why: str, data: Path) -> Finding:
+    """What one collector said last. `why`: what is odd of its not being live, or what may help if it is silent."""
     state, level = heard.state, heard.level
     check, say = f"source {state.collector}", trouble if level == "trouble" else warning
     if heard.silent:
         text = f"{state.node} has not reported for {heard.age_ms // 1_000} s"
-        return say(check, "a-collector-fell-silent", text, "see whether `ark-pulse up` runs there")
+        return say(check, "a-collector-fell-silent", text, f"see whether `ark-pulse up` runs there, and its log{why}")
     if state.group in _GROUPS and state.state == "down":
         return ok(check, f"{state.node}: nothing is simulated")
     text = f"{state.node}: {state.group} is {state.state}" + (f" ({state.reason})" if state.reason else "")
@@ -219,6 +224,8 @@ def _said(heard: Heard, why: str) -> Finding:
         say, text = (trouble, f"{text}, {why}") if why else (say, text)
         advice = "see REDIS_URL, ARK_BASE_PATH and ARK_SIMULATE of the collectors"
         return say(check, "a-half-is-simulated", text, advice)
-    setting = "ARK_BASE_PATH" if state.group in _GROUPS["memory"] else "REDIS_URL"
+    setting, source = "REDIS_URL", "whether its source answers"
+    if state.group in _FILES:
+        setting, source = "ARK_BASE_PATH", str(data / _FILES[state.group])
     entry = "a-source-is-stale" if state.state == "stale" else "a-source-never-was-live"
-    return say(check, entry, text, f"see whether its source answers, and {setting}")
+    return say(check, entry, text + (f", {why}" if why else ""), f"see {source}, and {setting} of the collectors")
