@@ -21,7 +21,7 @@ from processors.runtime.locks import FileLock, LockTaken
 from processors.runtime.probes import bind
 from processors.runtime.settings import bus_url_file
 
-__all__ = ["BUS", "EmbeddedServer", "last_line"]
+__all__ = ["BUS", "EmbeddedServer", "is_ours", "last_line"]
 
 BUS: Final = "bus"
 """Name of the server's process in the log."""
@@ -56,6 +56,14 @@ def last_line(path: Path) -> str:
     return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
 
 
+def is_ours(state_dir: Path) -> bool:
+    """Whether an embedded server has worked in `state_dir`: a folder `bus` alone may be anybody's. Blocks."""
+    directory = state_dir / BUS
+    marks = (state_dir / "bus.password", directory / "lock")
+    links = (*marks, directory, directory / "appendonlydir")
+    return all(path.is_file() for path in marks) and not any(path.is_symlink() for path in links)
+
+
 def _quoted(text: str) -> str:
     """`text` as one argument of a line of the server's configuration."""
     if "\n" in text or "\0" in text:
@@ -73,7 +81,7 @@ class EmbeddedServer:
     works on the same files. Raises BusError: if there is no server binary for this machine.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, *, wait_s: float = _LOCK_WAIT_S) -> None:
         self._state_dir = state_dir.absolute()
         self._url_file = bus_url_file(self._state_dir)
         self.log = self._state_dir / "bus.log"
@@ -84,6 +92,8 @@ class EmbeddedServer:
         self.port = 0
         # Held until the server has ended, whatever becomes of us: two servers would ruin one append-only file.
         self._lock: FileLock | None = None
+        # How long entering waits for another server to end.
+        self._wait_s = wait_s
 
     @property
     def url(self) -> str:
@@ -94,7 +104,7 @@ class EmbeddedServer:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self.directory.chmod(0o700)
-            self._lock = FileLock(self.directory / "lock", wait_s=_LOCK_WAIT_S)
+            self._lock = FileLock(self.directory / "lock", wait_s=self._wait_s)
             self._password = self._kept("bus.password") or self._keep("bus.password", secrets.token_urlsafe(32))
             self.port = self._choose_port()
             if self.log.exists() and self.log.stat().st_size > _MAX_LOG:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FileLock", "LockTaken"]
+__all__ = ["FileLock", "LockTaken", "holder"]
 
 _POLL_S: Final = 0.05
 
@@ -17,6 +17,18 @@ class LockTaken(Exception):
     def __init__(self, path: Path, pid: int | None) -> None:
         super().__init__(f"{path} is locked")
         self.pid = pid
+
+
+def holder(path: Path) -> str:
+    """Which process holds the lock at `path`, in words; empty if none does. Raises OSError: if it cannot be read."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of at once
+        except BlockingIOError:
+            return f"process {file.read(32).decode(errors='replace') or '?'}"
+    return ""
 
 
 class FileLock:

@@ -25,7 +25,7 @@ from processors.runtime.output import print_lines
 from processors.runtime.script import Script
 from processors.runtime.settings import Settings
 from processors.tools.archive import check_archive, read_archive, writing
-from processors.tools.resting import MERGED, check_rest, clear, on_bus, ours
+from processors.tools.resting import HASHES, MERGED, STREAMS, check_rest, clear, on_bus, ours
 from schemas import streams
 from schemas.snapshots import Header, LoggedEntry, Piece, PieceOfHash, pieces_of_hash, pieces_of_stream
 
@@ -37,15 +37,6 @@ Resharder: TypeAlias = Callable[[Iterable[Piece], int, int, int], Iterator[Piece
 _Add: TypeAlias = Callable[[Header | Piece], None]
 
 _SNAPSHOT: Final = Script("snapshot")
-_HASHES: Final = (streams.meta_key, streams.state_key, streams.peers_key, streams.cursors_key)
-_STREAMS: Final = (
-    streams.events_key,
-    streams.changes_key,
-    streams.partials_key,
-    streams.feed_key,
-    streams.dead_key,
-    streams.parked_key,
-)
 _META: Final = re.compile(rb"ark:\{[^}]*\}:meta|\{ark:[^}]*\}:meta")
 # What of it is its owner's. Without a run id the next owner begins a new epoch.
 _OF_OWNER: Final = frozenset({b"owner", b"lease_until", b"run_id", b"token"})
@@ -157,8 +148,8 @@ async def _partition(client: Redis, name: str) -> _Group:
         digests = [streams.published_key(name, "").encode() + source for source in sources]
         group = await _read(
             client,
-            [*(key_of(name).encode() for key_of in _HASHES), *digests],
-            [key_of(name).encode() for key_of in _STREAMS],
+            [*(key_of(name).encode() for key_of in HASHES), *digests],
+            [key_of(name).encode() for key_of in STREAMS],
         )
         # A source that published for the first time meanwhile has digests that were not read.
         new = group[0].get(cursors, {}).keys() - sources

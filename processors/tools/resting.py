@@ -1,6 +1,7 @@
 """A bus at rest: who works on it, what of ours it holds, how it is emptied; and the embedded one if nobody runs it."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
@@ -9,14 +10,27 @@ from redis.asyncio import Redis
 
 from processors.runtime.connection import ask_bus, in_one_trip
 from processors.runtime.embedded import EmbeddedServer
-from processors.runtime.errors import PulseError
+from processors.runtime.errors import AlreadyRunning, PulseError
 from processors.runtime.observation import server_ms
-from processors.runtime.settings import Settings, bus_url_file
+from processors.runtime.settings import Settings
 from processors.runtime.supervisor import Supervisor
 from processors.runtime.up import start_server
 from schemas import streams
 
-__all__ = ["MERGED", "check_rest", "clear", "on_bus", "ours"]
+__all__ = ["HASHES", "MERGED", "STREAMS", "check_rest", "clear", "on_bus", "ours"]
+
+HASHES: Final = (streams.meta_key, streams.state_key, streams.peers_key, streams.cursors_key)
+"""The hashes of a partition; there are the digests of its sources, too."""
+
+STREAMS: Final = (
+    streams.events_key,
+    streams.changes_key,
+    streams.partials_key,
+    streams.feed_key,
+    streams.dead_key,
+    streams.parked_key,
+)
+"""The streams of a partition."""
 
 MERGED: Final = (
     streams.METRICS_FEDERATION,
@@ -29,7 +43,7 @@ MERGED: Final = (
 
 _SCANNED: Final = 1_000
 _LEASES: Final = streams.lease_key("")
-_OF_PARTITION: Final = re.compile(rb"ark:\{([0-9]+|sim)\}:.*", re.DOTALL)
+_COLLECTOR: Final = re.compile(rb"(?<=\}:published:).+", re.DOTALL)
 # Keys of ARK's own may begin alike: what is not on the map is not ours.
 _OTHERS: Final = frozenset(name.encode() for name in (streams.SOURCES, streams.SILENCES, *MERGED)) | {
     streams.writer_key(name).encode() for name in MERGED
@@ -41,13 +55,14 @@ T = TypeVar("T")
 def on_bus(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
     """What `work` gives with a client of the bus. The embedded server, where nobody runs it, is run meanwhile. Blocks.
 
-    Raises BusDown: if the bus does not answer. Raises BusError, AlreadyRunning, SettingsError: if it does not start.
+    Raises BusDown: if the bus does not answer. Raises BusError, SettingsError: if it does not start.
     """
-    if settings.ark_bus_url is not None or bus_url_file(settings.ark_state_dir).exists():
-        return ask_bus(settings, work)
-    with EmbeddedServer(settings.ark_state_dir) as server:
-        supervisor = Supervisor([server.program()])
-        return asyncio.run(_beside(server, supervisor, lambda: ask_bus(settings, work)))
+    if settings.ark_bus_url is None:
+        # Its lock tells whether somebody runs it: the address may be what a killed `up` left.
+        with contextlib.suppress(AlreadyRunning), EmbeddedServer(settings.ark_state_dir, wait_s=0) as server:
+            supervisor = Supervisor([server.program()])
+            return asyncio.run(_beside(server, supervisor, lambda: ask_bus(settings, work)))
+    return ask_bus(settings, work)
 
 
 async def _beside(server: EmbeddedServer, supervisor: Supervisor, work: Callable[[], T]) -> T:
@@ -75,12 +90,18 @@ async def check_rest(client: Redis) -> None:
 async def ours(client: Redis, *, pins: bool = False) -> list[bytes]:
     """Our keys but the number of partitions, what says who runs, and, unless `pins`, the keys of node ids.
 
+    Those of a partition are ours if this bus has the partition; where their number is unknown, if there may be one.
     Raises redis-py's errors.
     """
     chosen = _OTHERS | {streams.FEDERATION_PINS.encode()} if pins else _OTHERS
     # SCAN may give a key twice. Those of a merged stream's writer begin with the brace.
     keys = {key async for key in client.scan_iter(match="*ark:*", count=_SCANNED)}
-    return [key for key in keys if key in chosen or _OF_PARTITION.fullmatch(key)]
+    made_with = await client.get(streams.PARTITIONS) or b"0"
+    count = int(made_with) if made_with.isdigit() else 0
+    names = [*streams.live_partitions(min(count or streams.MAX_PARTITIONS, streams.MAX_PARTITIONS)), streams.SIMULATED]
+    chosen |= {key_of(name).encode() for name in names for key_of in (*HASHES, *STREAMS)}
+    chosen |= {streams.published_key(name, "*").encode() for name in names}
+    return [key for key in keys if _COLLECTOR.sub(b"*", key) in chosen]
 
 
 async def clear(client: Redis, keys: Iterable[bytes]) -> None:

@@ -14,10 +14,13 @@ from typing import Final, TypeAlias
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from processors.runtime.connection import CONNECTION_FAILURES, open_client
+from processors.runtime.connection import CONNECTION_FAILURES, ask_bus, open_client
+from processors.runtime.embedded import is_ours
 from processors.runtime.errors import BusDown, PulseError
 from processors.runtime.keyspace import NOTIFY_OPTION, classes, forget, noted_flags
+from processors.runtime.locks import holder
 from processors.runtime.output import print_lines
+from processors.runtime.probes import address, http_get
 from processors.runtime.settings import Settings, hide_password
 from processors.runtime.up import only_one
 from processors.tools.capture import is_installed, remove
@@ -28,23 +31,23 @@ from schemas import streams
 __all__ = ["uninstall"]
 
 _Step: TypeAlias = Callable[[Settings, bool], str]
-"""Does something, or, unless told yes, only says what. Raises PulseError: if it cannot be done."""
+"""Does something, or, unless told yes, only says what. Raises PulseError, OSError: if it cannot be done."""
 
 _OWN: Final = (
     "node-id",
-    "bus.url",
-    "bus.port",
-    "bus.password",
-    "bus.log",
     "up.lock",
     f"{NOTIFY_OPTION}.json",
-    "bus/lock",
+    "bus.url",
+    "bus.port",
+    "bus.log",
     "bus/temp-*",
     "bus/appendonlydir/appendonly.aof.*",
+    "bus.password",
+    "bus/lock",
 )
-"""Our files in ARK_STATE_DIR; its `backups` are the operator's."""
+"""Our files in ARK_STATE_DIR, what the bus is known by last; its `backups` are the operator's."""
 
-_FOLDERS: Final = ("bus/appendonlydir", "bus")
+_ASK_S: Final = 2.0
 
 
 def uninstall(settings: Settings, *, yes: bool, state: bool) -> bool:
@@ -53,7 +56,9 @@ def uninstall(settings: Settings, *, yes: bool, state: bool) -> bool:
     Returns whether all of it could be done. Raises PulseError: if something of ours still runs; nothing was changed.
     """
     directory = settings.ark_state_dir
-    with only_one(directory) if yes and directory.is_dir() else contextlib.nullcontext():
+    if (running := _running(settings)) and yes:
+        raise PulseError(f"first stop {running}")
+    with only_one(directory) if yes and (directory / "up.lock").is_file() else contextlib.nullcontext():
         done = _do(_empty_bus, settings, yes, bearable=BusDown)
         for step in (_put_back, _uncapture):
             done = _do(step, settings, yes) and done
@@ -61,24 +66,49 @@ def uninstall(settings: Settings, *, yes: bool, state: bool) -> bool:
         done = done and (not state or _do(_forget_state, settings, yes))
     print_lines(_left(directory))
     if not yes:
-        print_lines(["nothing was changed yet: `ark-pulse uninstall --yes` does it"])
+        todo = f"first stop {running}" if running else "`ark-pulse uninstall --yes` does it"
+        print_lines([f"nothing was changed yet: {todo}"])
     return done
+
+
+def _running(settings: Settings) -> str:
+    """What runs that does not say so on the bus; empty if nothing does."""
+    if found := holder(settings.ark_state_dir / "up.lock"):
+        return f"`ark-pulse up` ({found})"
+    gateway = (settings.ark_http_host, settings.ark_http_port, "/healthz")
+    federation = (settings.federation_host, settings.federation_port, "/discover")
+    places = [address(*place[:2]) for place in (gateway, federation) if asyncio.run(_answers(*place))]
+    return f"what answers at {' and '.join(places)}" if places else ""
+
+
+async def _answers(host: str, port: int, path: str) -> bool:
+    """Whether it is ours that answers there: ARK's own federation service knows `path`, too, but not our errors."""
+    with contextlib.suppress(OSError):  # nobody listens, or no answer comes in time
+        async with asyncio.timeout(_ASK_S):
+            known, unknown = await http_get(host, port, path), await http_get(host, port, "/-")
+        if known is not None and unknown is not None:
+            return known.status in {200, 503} and unknown.body.lstrip().startswith(b'{"error"')
+    return False
 
 
 def _do(step: _Step, settings: Settings, yes: bool, *, bearable: type[PulseError] = PulseError) -> bool:
     """Do one step, and print what came of it. Returns whether it could be done."""
     try:
         print_lines([step(settings, yes)])
-    except bearable as error:
+    except (bearable, OSError) as error:
         print_lines([f"FAILED  {error}"])
         return False
     return True
 
 
 def _empty_bus(settings: Settings, yes: bool) -> str:
-    if settings.ark_bus_url is None and not (settings.ark_state_dir / "bus").is_dir():
-        return f"bus: none was made in {settings.ark_state_dir}"
-    count = on_bus(settings, partial(_clear, yes=yes))
+    directory = settings.ark_state_dir
+    if settings.ark_bus_url is None and not is_ours(directory):
+        return f"bus: no bus of ours in {directory}"
+    if settings.ark_bus_url is None and not yes and not holder(directory / "bus" / "lock"):
+        sizes = [path.stat().st_size for path in _own_files(directory) if path.parent != directory]
+        return f"bus: {len(sizes)} files of ours in {directory / 'bus'}, {sum(sizes)} bytes: our keys to be removed"
+    count = (on_bus if yes else ask_bus)(settings, partial(_clear, yes=yes))
     return f"bus: {count} keys of ours {'removed' if yes else 'to be removed'}"
 
 
@@ -137,17 +167,16 @@ def _forget_state(settings: Settings, yes: bool) -> str:
     if yes:
         for path in files:
             path.unlink(missing_ok=True)
-        for name in (*_FOLDERS, "."):
-            with contextlib.suppress(OSError):  # it is not there, or holds what is not ours
-                (directory / name).rmdir()
+        for folder in sorted({path.parent for path in files}, reverse=True):
+            with contextlib.suppress(OSError):  # it holds what is not ours
+                folder.rmdir()
     return f"{directory}: {len(files)} files of ours {'removed' if yes else 'to be removed'}"
 
 
 def _own_files(directory: Path) -> Iterator[Path]:
-    if any((directory / name).is_symlink() for name in _FOLDERS):
-        return  # what it leads to may be somebody else's
-    for pattern in _OWN:
-        yield from (path for path in directory.glob(pattern) if not path.is_dir())
+    patterns = [name for name in _OWN if is_ours(directory) or not name.startswith("bus")]
+    for pattern in patterns:
+        yield from (path for path in directory.glob(pattern) if path.is_file() and not path.is_symlink())
 
 
 def _left(directory: Path) -> Iterator[str]:

@@ -89,9 +89,8 @@ def test_its_address_is_where_every_process_looks_for_it(tmp_path: Path) -> None
         assert bus_url_file(settings.ark_state_dir).read_text() == server.url
 
 
-def test_a_second_server_on_the_same_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("processors.runtime.embedded._LOCK_WAIT_S", 0)
-    with EmbeddedServer(tmp_path), pytest.raises(AlreadyRunning), EmbeddedServer(tmp_path):
+def test_a_second_server_on_the_same_files_is_refused(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path), pytest.raises(AlreadyRunning), EmbeddedServer(tmp_path, wait_s=0):
         pass
 
 

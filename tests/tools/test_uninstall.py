@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +19,31 @@ from processors.collectors.publisher import SourceBatch
 from processors.runtime.bus import Bus
 from processors.runtime.embedded import EmbeddedServer
 from processors.runtime.keyspace import NOTIFY_OPTION, classes, noted_flags
+from processors.runtime.settings import bus_url_file
+from processors.runtime.up import only_one
 from processors.tools.capture import install
+from processors.tools.resting import HASHES, STREAMS
 from schemas import streams
 from tests.collectors.helpers import LIVE, new_status, running, until
 from tests.databases import make_ark
+from tests.federation.support import running_service
+from tests.gateway.support import running_gateway
 from tests.integration.aggregation import aggregating, summary_when
 from tests.integration.test_aggregators import publisher, traffic
+from tests.servers import free_port
 from tests.tools.contents import contents
 
 Output = pytest.CaptureFixture[str]
 
 # Keys of others that begin as ours do, on the bus.
-OTHERS = {b"peer:x": "1", b"ark:mine": "2", b"ark:{x}:state": "3", b"{ark:mine}:meta": "4", b"other": "5"}
+OTHERS = dict.fromkeys(
+    [
+        b"peer:x", b"ark:mine", b"ark:{x}:state", b"{ark:mine}:meta", b"other", b"ark:{999999}:foo", b"ark:{01}:events",
+        b"ark:{0}:mine", b"ark:{sim}:x", b"ark:{0}:published:", b"ark:{0}:meta\n",
+        b"ark:{1024}:events",
+    ],
+    "1",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -44,6 +59,8 @@ def _settings(
     monkeypatch.setenv("REDIS_URL", ark_url)
     monkeypatch.setenv("ARK_BASE_PATH", str(tmp_path))
     monkeypatch.setenv("ARK_STATE_DIR", str(state))
+    for name in ("ARK_HTTP_PORT", "FEDERATION_PORT"):
+        monkeypatch.setenv(name, str(free_port()))
     yield
     with Redis.from_url(server_url) as client:
         client.config_set(NOTIFY_OPTION, "")
@@ -153,6 +170,31 @@ async def test_what_was_set_is_known_after_a_restart_and_on_a_wiped_bus(
     assert noted_flags(state, ark_url) is None
 
 
+async def test_flags_that_were_added_twice_are_put_back_to_what_was_before_the_first(
+    bus: Bus, ark_url: str, ark: Redis, client: Redis, state: Path
+) -> None:
+    await collect(bus, ark_url, state)
+    client.config_set(NOTIFY_OPTION, "Kgh")
+    await collect(bus, ark_url, state)
+    await run("--yes")
+    assert flags(client) == frozenset()
+
+
+async def test_what_cannot_be_written_is_said_and_leaves_the_rest_to_be_done(
+    bus: Bus, ark_url: str, ark: Redis, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    def refuse(state_dir: Path, _url: str) -> None:
+        raise PermissionError(13, "Permission denied", str(state_dir))
+
+    await collect(bus, ark_url, state)
+    monkeypatch.setattr("processors.tools.uninstall.forget", refuse)
+    assert await run("--yes") == FAILURE
+    told = capsys.readouterr().out
+    assert (
+        f"FAILED  [Errno 13] Permission denied: '{state}'\n{tmp_path}/data/ark.db: nothing of ours is in it\n" in told
+    )
+
+
 async def test_a_server_that_does_not_answer_leaves_the_rest_to_be_done(
     bus: Bus, ark_url: str, ark: Redis, client: Redis, state: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
@@ -196,6 +238,20 @@ def test_a_folder_that_holds_other_things_stays_with_them(
     assert f"left: {state} with backups, bus; " in capsys.readouterr().out
 
 
+def test_an_address_that_was_left_by_a_killed_server_is_nobodys(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.delenv("ARK_BUS_URL")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    state.mkdir()
+    with EmbeddedServer(state):
+        left = bus_url_file(state).read_text()
+    bus_url_file(state).write_text(left)
+    assert main(["uninstall", "--yes", "--state"]) == OK
+    assert capsys.readouterr().out.startswith("bus: 0 keys of ours removed\n")
+    assert not state.exists()
+
+
 def test_what_a_link_leads_to_is_not_ours(state: Path, tmp_path: Path) -> None:
     state.mkdir()
     (tmp_path / "theirs").mkdir()
@@ -210,5 +266,123 @@ def test_where_nothing_was_installed_nothing_is_made(
 ) -> None:
     monkeypatch.delenv("ARK_BUS_URL")
     assert main(["uninstall", "--yes", "--state"]) == OK
-    assert capsys.readouterr().out.startswith(f"bus: none was made in {state}\n")
+    assert capsys.readouterr().out.startswith(f"bus: no bus of ours in {state}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_keys_of_partitions_that_this_bus_does_not_have_stay(redis_client: AsyncRedis, client: Redis) -> None:
+    client.mset({streams.PARTITIONS: "16", "ark:{15}:events": "1", "ark:{16}:events": "1"})
+    assert await run("--yes") == OK
+    assert client.keys() == [b"ark:{16}:events"]
+
+
+async def test_without_their_number_the_keys_of_every_partition_that_may_be_are_ours(
+    redis_client: AsyncRedis, client: Redis
+) -> None:
+    for number in (None, "0", "many"):
+        client.flushdb()
+        client.mset({b"ark:{16}:events": "1", b"ark:{1023}:published:a\nb": "1", b"ark:{sim}:meta": "1"})
+        client.mset({b"ark:{1024}:events": "1", b"ark:{1023}:events:": "1"})
+        if number is not None:
+            client.set(streams.PARTITIONS, number)
+        assert await run("--yes") == OK
+        assert set(client.keys()) == {b"ark:{1024}:events", b"ark:{1023}:events:"}
+
+
+def test_what_a_backup_reads_of_a_partition_is_the_whole_map() -> None:
+    path = Path(streams.__file__)
+    mapped = re.findall(r"^(\w+_key): Final = _of_partition", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {key_of("1") for key_of in (*HASHES, *STREAMS)} == {getattr(streams, name)("1") for name in mapped}
+
+
+def everything(directory: Path) -> dict[Path, tuple[int, int, bytes]]:
+    """Mode, time and content of all that is in a folder."""
+    return {
+        path: (path.lstat().st_mode, path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in [directory, *directory.rglob("*")]
+    }
+
+
+@pytest.fixture
+def _embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ARK_BUS_URL")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+
+
+@pytest.mark.usefixtures("_embedded")
+@pytest.mark.parametrize("marks", [(), ("bus.password",), ("bus/lock",)])
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_files_of_another_redis_are_left_as_they_are(
+    state: Path, tmp_path: Path, marks: tuple[str, ...], linked: bool, capsys: Output
+) -> None:
+    state.mkdir()
+    bus = tmp_path / "theirs" if linked else state / "bus"
+    (bus / "appendonlydir").mkdir(parents=True)
+    if linked:
+        (state / "bus").symlink_to(bus)
+        marks = ("bus.password", "bus/lock")
+    for name in (*marks, "bus/appendonlydir/appendonly.aof.manifest", "bus/temp-1.rdb", "bus.log"):
+        (state / name).write_text("theirs")
+    before = everything(state), everything(bus)
+    for arguments in ([], ["--state"], ["--yes"], ["--yes", "--state"]):
+        assert main(["uninstall", *arguments]) == OK
+        assert f"bus: no bus of ours in {state}\n" in capsys.readouterr().out
+    assert (everything(state), everything(bus)) == before
+
+
+@pytest.mark.usefixtures("_embedded")
+def test_what_would_be_done_with_the_embedded_bus_is_told_without_starting_it(state: Path, capsys: Output) -> None:
+    state.mkdir()
+    with EmbeddedServer(state):
+        pass
+    (state / "bus" / "appendonlydir").mkdir()
+    (state / "bus" / "appendonlydir" / "appendonly.aof.1.incr.aof").write_text("x" * 7)
+    before = everything(state)
+    assert main(["uninstall", "--state"]) == OK
+    assert capsys.readouterr().out.startswith(f"bus: 2 files of ours in {state}/bus, 7 bytes: our keys to be removed\n")
+    assert everything(state) == before
+
+
+@pytest.mark.usefixtures("redis_client")
+def test_while_up_runs_it_is_to_be_stopped_first(state: Path, capsys: Output) -> None:
+    with only_one(state):
+        before = everything(state)
+        assert main(["uninstall"]) == OK
+        first = f"first stop `ark-pulse up` (process {os.getpid()})\n"
+        assert capsys.readouterr().out.endswith(f"nothing was changed yet: {first}")
+        assert main(["uninstall", "--yes"]) == FAILURE
+        assert capsys.readouterr().err == f"ark-pulse: {first}"
+        assert everything(state) == before
+
+
+async def test_while_a_gateway_or_a_federation_service_answers_nothing_is_removed(
+    bus: Bus, ark_url: str, ark: Redis, client: Redis, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    client.set("ark:{0}:meta", "1")
+    async with running_gateway(bus) as gateway, running_service(bus, ark_url) as service:
+        places = {"ARK_HTTP_PORT": gateway.url, "FEDERATION_PORT": service.url}
+        for setting, url in places.items():
+            with monkeypatch.context() as patched:
+                patched.setenv(setting, url.rpartition(":")[2])
+                assert await run() == OK
+                assert await run("--yes") == FAILURE
+            told = capsys.readouterr()
+            first = f"first stop what answers at {url.removeprefix('http://')}\n"
+            assert told.out.endswith(f"nothing was changed yet: {first}")
+            assert told.err == f"ark-pulse: {first}"
+    assert client.exists("ark:{0}:meta")
+
+
+async def test_another_program_on_a_port_of_ours_is_no_hindrance(
+    redis_client: AsyncRedis, ark: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found = b"/discover" in await reader.readline()
+        head, body = (b"200 OK", b'{"peers": []}') if found else (b"404 Not Found", b'{"detail":"Not Found"}')
+        writer.write(b"HTTP/1.0 " + head + b"\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("FEDERATION_PORT", str(server.sockets[0].getsockname()[1]))
+        assert await run("--yes") == OK
