@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 
+from schemas import streams
 from tests.servers import Server, free_port
 from tests.stack import Stack, wait_for
 
@@ -48,8 +49,14 @@ class Users(Stack):
                 self._processes.append(
                     subprocess.Popen(command, env=self.environment_of(stage), stdout=log, stderr=log)
                 )
+                # Who comes to a new bus first notes how many partitions it has: not everybody may.
+                wait_for("the bus is one", self._is_bus, 60)
         wait_for("the gateway is ready", lambda: self.status("/readyz") == 200, 60)
         wait_for("the federation service listens", self._federation_listens, 60)
+
+    def _is_bus(self) -> bool:
+        with redis.Redis.from_url(self.admins["bus"]) as admin:
+            return bool(admin.exists(streams.PARTITIONS))
 
     def _federation_listens(self) -> bool:
         with socket.socket() as probe:
