@@ -87,7 +87,8 @@ def _partitions(settings: Settings, made_with: bytes | None) -> Finding:
         return warning("partitions", "it-does-not-run", "this bus was not used yet", advice)
     if made_with == b"0":
         text = "a restore or reset of this bus is at work, or did not end: nothing starts on it"
-        return trouble("partitions", "an-unfinished-restore", text, "run it again")
+        advice = "run the same `ark-pulse bus restore` or `ark-pulse bus reset --yes` again"
+        return trouble("partitions", "an-unfinished-restore", text, advice)
     if made_with != str(wanted).encode():
         text = f"ARK_PARTITIONS is {wanted}, but this bus was made with {made_with.decode(errors='replace')}"
         advice = f"set ARK_PARTITIONS={text.rpartition(' ')[2]} for all processes, or use an empty bus"
