@@ -34,7 +34,7 @@ _FAREWELL_S: Final = 1.0
 # Most lines of a source, and within how long.
 _MOST_LINES: Final = 8
 _LINES_WITHIN_S: Final = 60.0
-_NUMBER: Final = re.compile("[0-9]+")
+_PROGRESS: Final = re.compile("[0-9]+ %")
 
 _logger = get_logger("collectors")
 
@@ -54,7 +54,7 @@ class Reporter:
         # When the newest lines of each source were logged, seconds; and sources whose state is still to be logged.
         self._lines: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_MOST_LINES))
         self._unlogged: dict[str, SourceStatus] = {}
-        # What was logged last of each source, without its numbers.
+        # What was logged last of each source, but how far it was.
         self._said: dict[str, str] = {}
 
     def source(self, collector: str, group: Group, *, lived: bool = False) -> SourceStatus:
@@ -77,7 +77,7 @@ class Reporter:
         """Log a source's state; that of one that changes all the time with a later heartbeat, so that the last is."""
         lines, now = self._lines[status.collector], time.monotonic()
         self._unlogged.pop(status.collector, None)
-        said = _NUMBER.sub("", f"{status.state} {status.reason}")
+        said = _PROGRESS.sub("", f"{status.state} {status.reason}")
         if said == self._said.get(status.collector):
             return  # it only got on
         if len(lines) == _MOST_LINES and now - lines[0] < _LINES_WITHIN_S:

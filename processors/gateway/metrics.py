@@ -74,16 +74,11 @@ class GatewayMetrics:
     async def ask(self) -> None:
         """Ask the bus. Cancellation: safe."""
         try:
-            self._seen = await self._pipeline.newest(WITHIN_S, KEPT_S)
+            self._seen, self._answers = await self._pipeline.newest(WITHIN_S, KEPT_S), True
         except BUS_FAILURES as error:
-            # A server that refuses one key, of another type perhaps, answers all the same.
+            # A server in which a foreign hand made one key unreadable answers all the same.
             self._seen, self._answers = None, isinstance(error, ResponseError)
             _logger.debug("the bus tells nothing of its partitions: %s", error)
-        except ValueError as error:  # a foreign hand wrote what is no number
-            self._seen, self._answers = None, True
-            _logger.debug("what the bus tells of its partitions cannot be read: %s", error)
-        else:
-            self._answers = True
 
     def read(self) -> Iterator[Sample]:
         """All of them."""

@@ -174,8 +174,8 @@ def _forget_state(settings: Settings, yes: bool) -> str:
 
 
 def _own_files(directory: Path) -> Iterator[Path]:
-    patterns = [name for name in _OWN if is_ours(directory) or not name.startswith("bus")]
-    for pattern in patterns:
+    has_bus = is_ours(directory)
+    for pattern in (name for name in _OWN if has_bus or not name.startswith("bus")):
         yield from (path for path in directory.glob(pattern) if path.is_file() and not path.is_symlink())
 
 

@@ -128,14 +128,14 @@ def holds(summary: MemorySummary, model: MemoryModel) -> None:
     assert summary.trust_distribution == model.tiers()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(histories(), st.one_of(st.integers(0, 100_000), st.integers(0, 2 * HOUR)))
 def test_every_value_is_what_the_naive_model_says(history: History, later: int) -> None:
     now = (history[-1][0] if history else START) + later
     holds(fold_all(history, now), MemoryModel(history, now))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(histories(), st.integers(0, 100_000))
 def test_each_node_is_told_as_if_it_were_the_only_one(history: History, later: int) -> None:
     now = (history[-1][0] if history else START) + later
@@ -149,7 +149,7 @@ def test_each_node_is_told_as_if_it_were_the_only_one(history: History, later: i
             assert getattr(node, field) == (getattr(whole, field) if known else None), field
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(histories(), st.integers(0, 100_000), st.integers(2, 5))
 def test_any_split_over_partitions_gives_the_same_summary(history: History, later: int, count: int) -> None:
     now = (history[-1][0] if history else START) + later
@@ -159,7 +159,7 @@ def test_any_split_over_partitions_gives_the_same_summary(history: History, late
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(histories(), st.integers(0, 100_000), st.sets(st.integers(0, 50)))
 def test_restores_at_any_points_give_the_same_as_one_run(history: History, later: int, restarts: set[int]) -> None:
     now = (history[-1][0] if history else START) + later
@@ -177,7 +177,7 @@ def test_restores_at_any_points_give_the_same_as_one_run(history: History, later
     assert summary_of([commit(partition, state, {}, now)], now) == fold_all(history, now)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(histories(), st.integers(0, 100_000))
 def test_an_owner_that_catches_up_comes_to_the_same_as_one_on_time(history: History, later: int) -> None:
     now = (history[-1][0] if history else START) + later

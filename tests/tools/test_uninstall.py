@@ -67,6 +67,12 @@ def _settings(
 
 
 @pytest.fixture
+def _embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ARK_BUS_URL")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+
+
+@pytest.fixture
 def client(server_url: str, redis_client: AsyncRedis) -> Iterator[Redis]:
     """A blocking client of the bus."""
     with Redis.from_url(server_url) as client:
@@ -220,11 +226,8 @@ async def test_flags_that_could_not_be_set_need_not_be_put_back(
     assert 'notify-keyspace-events is "", as it was before us\n' in capsys.readouterr().out
 
 
-def test_a_folder_that_holds_other_things_stays_with_them(
-    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
-    monkeypatch.delenv("ARK_BUS_URL")
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+@pytest.mark.usefixtures("_embedded")
+def test_a_folder_that_holds_other_things_stays_with_them(state: Path, capsys: Output) -> None:
     state.mkdir()
     with EmbeddedServer(state):
         pass
@@ -238,11 +241,8 @@ def test_a_folder_that_holds_other_things_stays_with_them(
     assert f"left: {state} with backups, bus; " in capsys.readouterr().out
 
 
-def test_an_address_that_was_left_by_a_killed_server_is_nobodys(
-    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
-    monkeypatch.delenv("ARK_BUS_URL")
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+@pytest.mark.usefixtures("_embedded")
+def test_an_address_that_was_left_by_a_killed_server_is_nobodys(state: Path, capsys: Output) -> None:
     state.mkdir()
     with EmbeddedServer(state):
         left = bus_url_file(state).read_text()
@@ -301,12 +301,6 @@ def everything(directory: Path) -> dict[Path, tuple[int, int, bytes]]:
         path: (path.lstat().st_mode, path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
         for path in [directory, *directory.rglob("*")]
     }
-
-
-@pytest.fixture
-def _embedded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ARK_BUS_URL")
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
 
 
 @pytest.mark.usefixtures("_embedded")

@@ -4,11 +4,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from processors.runtime.settings import hide_password
 
-__all__ = ["how_to_end", "listener", "running"]
+__all__ = ["Process", "how_to_end", "listener", "running"]
+
+Process: TypeAlias = tuple[int, dict[str, str], Path]
+"""Process id, environment and folder."""
 
 _PROC: Final = Path("/proc")
 _LISTENING: Final = "0A"
@@ -34,8 +37,8 @@ def _listening(port: int) -> Iterator[str]:
                     yield f"socket:[{fields[9]}]"
 
 
-def running(stage: str, url: str | None = None) -> tuple[int, dict[str, str], Path] | None:
-    """Process, environment and folder of a stage, on the bus `url` if given; None if none is to be seen. Blocks."""
+def running(stage: str, url: str | None = None) -> Process | None:
+    """A process of a stage, on the bus `url` if given; None if none is to be seen. Blocks."""
     for process in _PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is another user's
             if (process / "cmdline").read_bytes().split(b"\0")[-3:-1] != [b"run", stage.encode()]:

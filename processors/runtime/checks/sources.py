@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from processors.runtime.checks.finding import Finding, ok, trouble, warning
-from processors.runtime.checks.processes import how_to_end, running
+from processors.runtime.checks.processes import Process, how_to_end, running
 from processors.runtime.connection import CONNECTION_FAILURES, in_one_trip, open_client, wrong_type
 from processors.runtime.keyspace import NOTIFY_OPTION, UNNOTIFIED, missing_flags
 from processors.runtime.observation import Heard, clause, read_sources, server_ms
@@ -160,22 +160,24 @@ async def check_sources(settings: Settings, url: str | None, hearing: Hearing) -
     if not words:
         return [warning("sources", "it-does-not-run", "no collector has reported yet", "start `ark-pulse up`")]
     halves = {each.state.group for each in words if each.state.state == "simulated" and not each.silent}
-    why: dict[str, str] = {half: await _why(half, settings, url, words) for half in _GROUPS if half in halves}
-    theirs = {half: await asyncio.to_thread(_otherwise, half, settings, url) for half in _GROUPS}
+    collectors = await asyncio.to_thread(running, "collectors", url)
+    theirs = {half: await asyncio.to_thread(_otherwise, half, settings, collectors) for half in _GROUPS}
+    why: dict[str, str] = {half: await _why(half, settings, theirs[half], words) for half in _GROUPS if half in halves}
     why |= {group: theirs[half] for half, groups in _GROUPS.items() for group in groups}
     data = await asyncio.to_thread((settings.ark_base_path / "data").absolute)
-    collectors = await asyncio.to_thread(running, "collectors", url)
     hung = f"; {how_to_end(collectors[0])}" if collectors else ""
     return [_said(each, hung if each.silent else why.get(each.state.group, ""), data) for each in words]
 
 
-async def _why(half: str, settings: Settings, url: str, words: Sequence[Heard]) -> str:
-    """Why a half is made up although what it stands for is there; empty if nothing is there."""
+async def _why(half: str, settings: Settings, theirs: str, words: Sequence[Heard]) -> str:
+    """Why a half is made up although what it stands for is there; empty if nothing is there.
+
+    `theirs`: see `_otherwise`.
+    """
     there = await (_files(settings) if half == "memory" else _redis(settings))
     if not there:
         return ""
     said = {each.state.reason for each in words if each.state.group in _GROUPS[half]} - {""}
-    theirs = await asyncio.to_thread(_otherwise, half, settings, url)
     return f"although there is {there}: {theirs or 'its collectors say: ' + '; '.join(sorted(said))}"
 
 
@@ -193,9 +195,9 @@ async def _redis(settings: Settings) -> str:
     return hide_password(settings.redis_url)
 
 
-def _otherwise(half: str, settings: Settings, url: str) -> str:
+def _otherwise(half: str, settings: Settings, collectors: Process | None) -> str:
     """The setting of the collectors that keeps a half from being live, if they are to be seen. Blocks."""
-    if (collectors := running("collectors", url)) is None:
+    if collectors is None:
         return ""
     pid, environment, folder = collectors
     theirs = {name: environment.get(name) or default for name, default in _DEFAULTS.items()}
