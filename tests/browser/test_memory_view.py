@@ -170,6 +170,16 @@ async def test_the_chart_shows_an_hour(page: Page, world: World) -> None:
     await expect(panel(page, "Over time").locator(".trail.ingestion").last).to_have_attribute("d", re.compile("^M"))
 
 
+async def test_an_hour_that_is_there_before_the_first_value_is_shown(page: Page, world: World) -> None:
+    await go(page, ROUTE)
+    await expect(value_of(page, "Quarantine")).to_have_text(f"{UNKNOWN}unknown")
+    samples = [{"ts": await world.now() - 60_000, "ingestion_rate": 0.25, "source": "live"}]
+    await page.route(re.compile("/api/v1/history.*points=300"), lambda route: route.fulfill(json={"samples": samples}))
+    await page.get_by_role("button", name="1 hour").click()
+    line = panel(page, "Over time").locator(".picture .trail.ingestion")
+    await expect(line).to_have_attribute("d", re.compile(r"^M[\d. ]+H[\d.]+$"))
+
+
 async def test_the_log_is_newest_first_with_severities_by_word(page: Page, world: World) -> None:
     await tell_three(world)
     await go(page, ROUTE)

@@ -37,9 +37,11 @@ export class History {
     }
   }
 
-  /** A newer summary. Of those of one step the newest is kept. */
-  add(summary) {
+  /** What the channel says now: a summary, or an empty state, of nothing known. Of those of one step the newest stays. */
+  add({ value, ts, stale }) {
+    if (stale) return; // it is what came last once more
     const { samples, stepMs } = this;
+    const summary = value?.ts === undefined ? { ts } : value;
     while (samples.length > 0 && samples.at(-1).ts >= summary.ts) samples.pop();
     if (samples.length > 1 && samples.at(-1).ts - samples.at(-2).ts < stepMs) samples.pop();
     samples.push(summary);

@@ -167,9 +167,9 @@ export class Store extends EventTarget {
   }
 
   take(update) {
-    const { channel, value, ts } = update;
+    const { channel, ts } = update;
     this.states.set(channel, update);
-    if (value !== null && !update.stale) this.histories[channel]?.add(value);
+    this.histories[channel]?.add(update);
     const { past, at, speed } = this.shown;
     const isPresent = ts >= this.present() - PRESENT_MS && (speed > 0 || ts > at + PRESENT_MS);
     // The gateway goes on with the present by itself.

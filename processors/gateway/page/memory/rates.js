@@ -74,13 +74,14 @@ class Rates extends Part {
   // The hour is asked for when it is looked at.
   async loadHour() {
     if (!this.isHour || this.store.standing.kind !== "connected") return;
+    const state = this.store.states.get("memory");
+    if (state !== undefined) this.hour.add(state);
     await this.hour.load(this.store.now());
-    this.take({ value: this.store.value("memory") });
     this.changed();
   }
 
-  take({ value, stale = false }) {
-    if (this.isHour && value !== null && !stale) this.hour.add(value);
+  take(update) {
+    if (this.isHour) this.hour.add(update);
   }
 
   tick() {
