@@ -41,9 +41,15 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 Network: TypeAlias = IPv4Network | IPv6Network
 """An address or a range of them."""
 
-_URL_OPTIONS: Final = frozenset(
-    {"db", "protocol", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
-)
+_URL_OPTIONS: Final = {
+    "db": "[0-9]{1,9}",
+    "protocol": "[23]",
+    "ssl_ca_certs": ".+",
+    "ssl_cert_reqs": "none|optional|required",
+    "ssl_certfile": ".+",
+    "ssl_check_hostname": "(?i:true|false|yes|no|1|0)",
+    "ssl_keyfile": ".+",
+}
 _MAX_NODE_ID: Final = 256
 _MAX_SERVICE: Final = 240
 
@@ -64,9 +70,13 @@ def _url(text: str) -> str:
         raise ValueError("names no host")
     if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]{0,9}", parts.path):
         raise ValueError("must name a database by its number, such as redis://host:6379/0")
-    unknown = parse_qs(parts.query, keep_blank_values=True).keys() - _URL_OPTIONS
-    if unknown:
-        raise ValueError(f"has an option that is not known: {min(unknown)[:40]}")
+    for name, values in parse_qs(parts.query, keep_blank_values=True).items():
+        if name not in _URL_OPTIONS:
+            raise ValueError(f"has an option that is not known: {name[:40]}")
+        if name.startswith("ssl_") and parts.scheme != "rediss":
+            raise ValueError(f"must begin with rediss:// to have {name}")
+        if not all(re.fullmatch(_URL_OPTIONS[name], value) for value in values):
+            raise ValueError(f"has a value that {name} cannot take")
     _check_port(parts)
     return text
 

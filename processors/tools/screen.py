@@ -1,4 +1,4 @@
-"""The screen of `ark-pulse status`: at most 80 columns, and with one node at most 24 lines."""
+"""What `ark-pulse status` shows: on a terminal at most 80 columns, and with one node at most 24 lines."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from schemas.answers import MANY_ENTRIES, PartitionSeen
 __all__ = ["MARKS", "WIDTH", "as_json", "as_lines"]
 
 WIDTH: Final = 80
-"""Most columns of a line."""
+"""Most columns of a line on a terminal."""
 
 MARKS: Final = {"live": "+ live", "stale": "! stale", "simulated": "~ simulated", "down": "- down"}
 """A state as it is shown: the mark needs no colour."""
@@ -28,8 +28,8 @@ def as_json(overview: Overview) -> str:
     return msgspec.json.encode(msgspec.structs.asdict(overview) | {"troubles": troubles(overview)}).decode()
 
 
-def as_lines(overview: Overview) -> list[str]:
-    """The screen, line by line."""
+def as_lines(overview: Overview, width: int = WIDTH) -> list[str]:
+    """The screen, line by line, none longer than `width`."""
     lines = [_headline(overview)]
     lines += [_half_line(half) for half in overview.halves]
     if overview.sources:
@@ -37,7 +37,7 @@ def as_lines(overview: Overview) -> list[str]:
     lines += _bus_lines(overview.bus)
     lines += _partition_lines(overview.partitions)
     lines += _gateway_lines(overview.gateway)
-    return [_cut(line, WIDTH) for line in lines]
+    return [_cut(line, width) for line in lines]
 
 
 def _headline(overview: Overview) -> str:

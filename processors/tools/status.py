@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec.structs import asdict
@@ -66,7 +65,7 @@ async def _status(settings: Settings, *, json_text: bool, watch: bool) -> int:
     while True:
         began = loop.time()
         overview, top = await observe(settings)
-        text = as_json(overview) if json_text else _drawn(as_lines(overview), again=watch)
+        text = as_json(overview) if json_text else _drawn(overview, again=watch)
         if not print_line(text) or not watch:
             return TROUBLE if troubles(overview) else 0
         await _until_news(settings, top)
@@ -181,11 +180,12 @@ async def _until_news(settings: Settings, top: str) -> None:
         await asyncio.sleep(_LEAST_REDRAW_S)  # nothing announces a bus that comes back
 
 
-def _drawn(lines: Sequence[str], *, again: bool) -> str:
+def _drawn(overview: Overview, *, again: bool) -> str:
     """The screen as it goes to standard output; on a terminal in colour, and `again` over what it shows."""
-    shown = [visible(line)[:WIDTH] for line in lines]
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        return "\n".join([*shown, ""] if again else shown)
+        whole = [visible(line) for line in as_lines(overview, sys.maxsize)]
+        return "\n".join([*whole, ""] if again else whole)
+    shown = [visible(line)[:WIDTH] for line in as_lines(overview)]
     if not os.environ.get("NO_COLOR"):
         shown = [_coloured(line) for line in shown]
     if not again:

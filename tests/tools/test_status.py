@@ -194,6 +194,12 @@ def test_names_cannot_drive_the_terminal(server_url: str, tmp_path: Path, capsys
     assert "one\\ntwo" in output
 
 
+def test_nothing_is_cut_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deep = tmp_path / ("folder-" * 20)
+    status(settings(None, deep), json_text=False, watch=False)
+    assert f"bus              no embedded server runs in {deep}\n" in capsys.readouterr().out
+
+
 def test_there_is_no_colour_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status(settings(None, tmp_path), json_text=False, watch=False)
     assert "\x1b" not in capsys.readouterr().out
