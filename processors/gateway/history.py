@@ -4,8 +4,7 @@ Delivery: what is read comes directly before what is kept, or is not taken. Boun
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, cast
 
 import msgspec
 
@@ -17,23 +16,17 @@ from processors.gateway.state import State
 from processors.runtime.bus import Bus, Entry
 from processors.runtime.connection import BUS_FAILURES
 from processors.runtime.logging import get_logger
-from schemas import codec, streams
+from schemas import streams
 from schemas.errors import BadPosition, SchemaError
 from schemas.positions import EntryId, Position, RosterPosition, entry_id, entry_text
+from schemas.topics import TOPICS, Decoder
 
 __all__ = ["History"]
 
 # Entries of 50 KB and more come too: a page is held and decoded in one go.
 _PAGE: Final = 100
-_Decode: TypeAlias = Callable[[dict[bytes, bytes]], object]
 _ids_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _logger = get_logger("gateway")
-
-
-class _Kind(NamedTuple):
-    stream: str
-    backlog: Backlog
-    decode: _Decode
 
 
 class History:
@@ -42,12 +35,7 @@ class History:
     def __init__(self, bus: Bus, state: State) -> None:
         self._bus = bus
         self._mesh = state.mesh
-        self._backlogs = {
-            "sync": _Kind(streams.FEED_SYNC, state.syncs, codec.decode_sync),
-            "logs": _Kind(streams.FEED_MEMORY, state.logs, codec.decode_memory_record),
-            "federation": _Kind(state.mesh.stream, state.mesh.backlog, codec.decode_federation),
-            "memory": _Kind(state.memory.stream, state.memory.backlog, codec.decode_memory),
-        }
+        self._backlogs = state.backlogs
         # One reader of a channel at a time: the others find what it read.
         self._locks = {channel: asyncio.Lock() for channel in ("peers", *self._backlogs)}
 
@@ -64,12 +52,13 @@ class History:
                 if isinstance(position, RosterPosition):
                     await self._reach_roster(position)
                 else:
-                    await self._reach_entry(*self._backlogs[channel], position)
+                    await self._reach_entry(channel, self._backlogs[channel], position)
         except BUS_FAILURES as error:
             # Whoever comes back now is told that it must begin anew.
             _logger.debug("what clients missed cannot be read: %s", error)
 
-    async def _reach_entry(self, stream: str, backlog: Backlog, decode: _Decode, position: Position) -> None:
+    async def _reach_entry(self, channel: str, backlog: Backlog, position: Position) -> None:
+        stream, decode = TOPICS[channel]
         while (oldest := backlog.oldest) is not None and position.entry < oldest and backlog.has_room:
             epoch = backlog.top.epoch if backlog.top else ""
             if epoch != position.epoch:
@@ -124,7 +113,7 @@ def _peers(fields: dict[bytes, bytes]) -> tuple[str, ...]:
     return tuple(_ids_decoder.decode(fields.get(b"d", b"")))
 
 
-def _is_readable(fields: dict[bytes, bytes], decode: _Decode) -> bool:
+def _is_readable(fields: dict[bytes, bytes], decode: Decoder) -> bool:
     """Whether an entry would have been kept when it came."""
     try:
         decode(fields)

@@ -6,7 +6,7 @@ once and passed over.
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from processors.gateway.backlog import Backlog, Kept
 from processors.gateway.half import Half
@@ -16,8 +16,10 @@ from processors.runtime.logging import get_logger
 from processors.runtime.reads import Entry
 from schemas import codec, streams
 from schemas.errors import MalformedEntry, SchemaError
-from schemas.metrics import MemoryRecord, RosterChange, SyncRecord
+from schemas.frames import RECORDS
+from schemas.metrics import RosterChange, SyncRecord
 from schemas.positions import EntryId, entry_id
+from schemas.topics import TOPICS
 
 __all__ = ["Changed", "Intake", "decode_change"]
 
@@ -34,12 +36,6 @@ class Changed(Protocol):
         """A channel has changed; of the roster these peers, None: any of them."""
 
 
-class _Feed(NamedTuple):
-    channel: str
-    backlog: Backlog
-    decode: Callable[[_Fields], SyncRecord | MemoryRecord]
-
-
 class Intake:
     """Keeps the state up to date, and tells after each change of it which channel has changed."""
 
@@ -48,14 +44,11 @@ class Intake:
         self._changed = changed
         # Streams whose last entry could not be read: each is logged once until it can be.
         self._unreadable: set[str] = set()
-        mesh, memory = state.mesh, state.memory
-        rosters = mesh.live.rosters | mesh.simulated.rosters
+        rosters = state.mesh.live.rosters | state.mesh.simulated.rosters
         self._takers: Final[dict[str, Callable[..., None]]] = {
             streams.SOURCES: self._sources,
-            mesh.stream: partial(self._summaries, mesh, codec.decode_federation),
-            memory.stream: partial(self._summaries, memory, codec.decode_memory),
-            streams.FEED_SYNC: partial(self._records, _Feed("sync", state.syncs, codec.decode_sync)),
-            streams.FEED_MEMORY: partial(self._records, _Feed("logs", state.logs, codec.decode_memory_record)),
+            **{half.stream: partial(self._summaries, half) for half in state.halves},
+            **{TOPICS[name].stream: partial(self._records, name, state.backlogs[name]) for name in RECORDS},
             **{streams.changes_key(partition): partial(self._changes, partition) for partition in rosters},
         }
 
@@ -69,11 +62,9 @@ class Intake:
             self._unreadable.add(stream)
             _logger.warning("%s holds what cannot be read: %s", stream, error)
 
-    def _summaries(
-        self, half: Half[Any], decode: Callable[[_Fields], Any], stream: str, entries: Sequence[Entry], *_: object
-    ) -> None:
+    def _summaries(self, half: Half[Any], stream: str, entries: Sequence[Entry], *_: object) -> None:
         for each, fields in entries:
-            summary = self._decoded(stream, fields, decode)
+            summary = self._decoded(stream, fields, TOPICS[half.name].decode)
             if summary is not None:
                 before = half.summary
                 half.hold(summary, Kept(entry_id(each), fields[b"d"]))
@@ -83,14 +74,16 @@ class Intake:
                     moved = before is None or before.peers.source != summary.peers.source
                     self._changed("peers", None if moved else ())
 
-    def _records(self, feed: _Feed, stream: str, entries: Sequence[Entry], _now: int, fresh: bool) -> None:
+    def _records(
+        self, channel: str, backlog: Backlog, stream: str, entries: Sequence[Entry], _now: int, fresh: bool
+    ) -> None:
         for each, fields in entries:
-            record = self._decoded(stream, fields, feed.decode)
+            record = self._decoded(stream, fields, TOPICS[channel].decode)
             if record is not None:
-                feed.backlog.add(_epoch(fields), Kept(entry_id(each), fields[b"d"]))
+                backlog.add(_epoch(fields), Kept(entry_id(each), fields[b"d"]))
                 if isinstance(record, SyncRecord):
                     self._state.mesh.add_sync(entry_id(each), record, fresh=fresh)
-                self._changed(feed.channel)
+                self._changed(channel)
 
     def _sources(self, stream: str, entries: Sequence[Entry], now: int, _fresh: bool) -> None:
         for each, fields in entries:

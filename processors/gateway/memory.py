@@ -6,7 +6,6 @@ import msgspec
 
 from processors.gateway.half import Half, Part, aged
 from processors.gateway.sources import NodeGroup, Sources
-from schemas import streams
 from schemas.metrics import MemorySummary
 
 __all__ = ["Memory"]
@@ -16,7 +15,7 @@ class Memory(Half[MemorySummary]):
     """The memory engines of all nodes; the groups of each node follow that node's own sources."""
 
     def __init__(self, sources: Sources) -> None:
-        super().__init__("memory", streams.METRICS_MEMORY, MemorySummary, ("reasoning", "code"), sources)
+        super().__init__("memory", MemorySummary, ("reasoning", "code"), sources)
 
     def _parts(self, summary: MemorySummary) -> Iterator[tuple[str | None, Part]]:
         yield None, summary

@@ -96,7 +96,7 @@ class Mesh(Half[FederationSummary]):
     """The federation mesh."""
 
     def __init__(self, partitions: int, sources: Sources) -> None:
-        super().__init__("federation", streams.METRICS_FEDERATION, FederationSummary, ("peers", "sync"), sources)
+        super().__init__("federation", FederationSummary, ("peers", "sync"), sources)
         self.live = World(streams.live_partitions(partitions))
         self.simulated = World([streams.SIMULATED])
 

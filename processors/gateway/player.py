@@ -7,7 +7,7 @@ earlier rows are not in the stream any more, appear with their first change.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from typing import Final, cast
 
 from processors.gateway.hub import Hub
@@ -24,6 +24,7 @@ from schemas.errors import SchemaError
 from schemas.frames import PEER_PREFIX
 from schemas.metrics import MAX_SOURCES, RosterChange
 from schemas.positions import EntryId, end_of, entry_id, entry_text
+from schemas.topics import TOPICS
 
 __all__ = ["PastClock", "Player"]
 
@@ -34,13 +35,6 @@ _ROSTER_PAGE: Final = 100
 _NEAR_MS: Final = 1_000
 _LONGEST_S: Final = 5.0
 _LEAST_S: Final = 0.02
-_STREAMS: Final[Mapping[str, str]] = {
-    "federation": streams.METRICS_FEDERATION,
-    "memory": streams.METRICS_MEMORY,
-    "sync": streams.FEED_SYNC,
-    "logs": streams.FEED_MEMORY,
-    "sources": streams.SOURCES,
-}
 # How many entries tell how things stood.
 _ENOUGH: Final = {streams.SOURCES: 4 * MAX_SOURCES, streams.FEED_SYNC: MAX_SYNCS, streams.FEED_MEMORY: MAX_SYNCS}
 
@@ -111,11 +105,11 @@ class Player:
         """Load how things stood for channels; which of them the streams do not reach. Raises redis-py's errors."""
         channels = dict.fromkeys(names)
         rosters = [name for name in channels if name == "peers" or name.startswith(PEER_PREFIX)]
-        wanted = dict.fromkeys([streams.SOURCES, *(_STREAMS[name] for name in channels if name in _STREAMS)])
+        wanted = dict.fromkeys([streams.SOURCES, *(TOPICS[name].stream for name in channels if name in TOPICS)])
         if rosters:
             wanted[streams.METRICS_FEDERATION] = None
         reached = {stream: await self._load_stream(stream) for stream in wanted}
-        refused = [self._out_of_reach(name) for name in channels if not reached.get(_STREAMS.get(name, ""), True)]
+        refused = [self._out_of_reach(name) for name in channels if name in TOPICS and not reached[TOPICS[name].stream]]
         if rosters and not (reached[streams.METRICS_FEDERATION] and await self._load_rosters()):
             refused += map(self._out_of_reach, rosters)
         return refused

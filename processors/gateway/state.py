@@ -25,6 +25,8 @@ class State:
         self.logs = Backlog()
         # Both, in the order in which they are shown.
         self.halves: tuple[Half[Any], ...] = (self.mesh, self.memory)
+        # What is kept of each channel that can be gone on with.
+        self.backlogs = {half.name: half.backlog for half in self.halves} | {"sync": self.syncs, "logs": self.logs}
         # Whether the bus answered the last time it was asked.
         self.bus_answers = False
 

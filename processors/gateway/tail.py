@@ -26,6 +26,7 @@ from schemas.errors import BadPosition
 from schemas.frames import RECORDS, STATES
 from schemas.metrics import MAX_SOURCES, PeerRow
 from schemas.positions import ZERO, EntryId, entry_id, entry_text
+from schemas.topics import TOPICS
 
 __all__ = ["CHECK_MS", "Tail"]
 
@@ -59,9 +60,8 @@ class Tail:
         self.progress = Progress()
         # What is kept of each stream that FastStream follows, and how much of it is read at once.
         self._backlogs = {
-            **{half.stream: (half.backlog, _SUMMARIES) for half in state.halves},
-            streams.FEED_SYNC: (state.syncs, _RECORDS),
-            streams.FEED_MEMORY: (state.logs, _RECORDS),
+            TOPICS[channel].stream: (backlog, _RECORDS if channel in RECORDS else _SUMMARIES)
+            for channel, backlog in state.backlogs.items()
         }
         # Newest entry that was read of each stream that FastStream follows.
         self._tops: dict[str, EntryId] = {}

@@ -37,10 +37,11 @@ from processors.tools.comparison import (
 from processors.tools.counting import Counts, count_code, count_reasoning
 from processors.tools.report import as_json, as_lines, is_good
 from processors.tools.scanning import PeerCount, count_peers, count_syncs
-from schemas import codec, streams
+from schemas import codec
 from schemas.errors import SchemaError
 from schemas.metrics import SOURCE_TIMEOUT_MS, FederationSummary, MemorySummary
 from schemas.positions import entry_id
+from schemas.topics import TOPICS, Topic
 
 __all__ = ["check", "check_federation", "check_memory"]
 
@@ -58,9 +59,7 @@ class _Half(NamedTuple):
     """One half of what is published, and how it is counted."""
 
     name: str
-    stream: str
-    # Of an entry of the stream. Raises SchemaError.
-    decode: Callable[[Mapping[bytes, bytes]], _Summary]
+    topic: Topic
     groups: tuple[str, ...]
     # All values that are compared with its summaries.
     names: tuple[str, ...]
@@ -111,8 +110,7 @@ async def check_memory(bus: Redis, data: Path, node: str, wait_s: float) -> list
         return counts | await count_code(data / "ark.db")
 
     values = partial(memory_values, node=node)
-    stream, decode = streams.METRICS_MEMORY, codec.decode_memory
-    half = _Half("memory", stream, decode, ("reasoning", "code"), MEMORY, values, count)
+    half = _Half("memory", TOPICS["memory"], ("reasoning", "code"), MEMORY, values, count)
     return await _compare(bus, half, node, wait_s)
 
 
@@ -133,8 +131,7 @@ async def check_federation(bus: Redis, source: Redis, node: str, partitions: int
         note = f"{found.scanned} have a key, {found.kept} are kept for an hour without one"
         return {"total_peers": Count(exactly(found.total), note), **syncs}
 
-    stream, decode = streams.METRICS_FEDERATION, codec.decode_federation
-    half = _Half("federation", stream, decode, ("peers", "sync"), MESH, federation_values, count)
+    half = _Half("federation", TOPICS["federation"], ("peers", "sync"), MESH, federation_values, count)
     rows = await _compare(bus, half, node, wait_s)
     return [*peers, *rows, *_left_out(HISTORY, "follows from all heartbeats and syncs before, which no count shows")]
 
@@ -157,7 +154,7 @@ async def _compare(bus: Redis, half: _Half, node: str, wait_s: float) -> list[Ro
     """The rows of one half."""
     newest = await _newest(bus, half)
     if newest is None:
-        return _left_out(half.names, f"nothing is published on {half.stream}")
+        return _left_out(half.names, f"nothing is published on {half.topic.stream}")
     position, summary = newest
     if summary.source == "simulated":
         return _left_out(half.names, f"the {half.name} half is simulated{await _reasons(bus, half.groups, node)}")
@@ -175,7 +172,7 @@ async def _compare(bus: Redis, half: _Half, node: str, wait_s: float) -> list[Ro
 
 
 async def _newest(bus: Redis, half: _Half) -> tuple[bytes, _Summary] | None:
-    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", await bus.xrevrange(half.stream, count=1))
+    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", await bus.xrevrange(half.topic.stream, count=1))
     return (entries[0][0], _decoded(half, entries[0][1])) if entries else None
 
 
@@ -187,7 +184,7 @@ async def _follow(
     deadline = loop.time() + wait_s
     while comparison.open() and (left_s := deadline - loop.time()) > 0:
         block_ms = max(1, min(_BLOCK_MS, int(left_s * 1_000)))
-        wanted = cast("Any", {half.stream: newest[0]})
+        wanted = cast("Any", {half.topic.stream: newest[0]})
         answer = cast("Any", await bus.xread(wanted, block=block_ms, count=_READ_ENTRIES))
         for position, fields in answer[0][1] if answer else ():
             newest = position, _decoded(half, fields)
@@ -197,9 +194,10 @@ async def _follow(
 
 def _decoded(half: _Half, fields: Mapping[bytes, bytes]) -> _Summary:
     try:
-        return half.decode(fields)
+        summary: _Summary = half.topic.decode(fields)
     except SchemaError as error:
-        raise BusError(f"{half.stream} cannot be read: {error}") from error
+        raise BusError(f"{half.topic.stream} cannot be read: {error}") from error
+    return summary
 
 
 def _left_out(names: tuple[str, ...], reason: str) -> list[Row]:

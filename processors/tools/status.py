@@ -28,9 +28,10 @@ from processors.runtime.probes import address
 from processors.runtime.settings import Settings, bus_url, hide_password
 from processors.tools.overview import BusSeen, GatewaySeen, HalfSeen, OfBus, Overview, SourceSeen, troubles
 from processors.tools.screen import MARKS, WIDTH, as_json, as_lines
-from schemas import codec, streams
+from schemas import streams
 from schemas.errors import SchemaError
 from schemas.metrics import SOURCE_TIMEOUT_MS
+from schemas.topics import TOPICS
 
 __all__ = ["DEADLINE_S", "observe", "status"]
 
@@ -39,11 +40,6 @@ DEADLINE_S: Final = 2.0
 
 _LEAST_REDRAW_S: Final = 1.0
 _MOST_REDRAW_S: Final = 5.0
-_HALVES: Final = (
-    ("federation", streams.METRICS_FEDERATION, codec.decode_federation),
-    ("memory", streams.METRICS_MEMORY, codec.decode_memory),
-)
-
 _COLOURS: Final = {"live": "32", "stale": "33", "simulated": "36", "down": "2"}
 _NOTHING: Final = "0-0"
 _HOME: Final = "\x1b[H"
@@ -117,7 +113,7 @@ async def _read(client: Redis, shown: str) -> tuple[OfBus, str]:
     bus = await _server(client, shown)
     heard, top = await read_sources(client)
     now = await server_ms(client)
-    halves = [await _half(client, name, stream, decode, now) for name, stream, decode in _HALVES]
+    halves = [await _half(client, name, now) for name in ("federation", "memory")]
     sources = tuple(_source(each, now) for each in heard)
     return OfBus(bus=bus, halves=tuple(halves), sources=sources, partitions=await read_partitions(client)), top
 
@@ -145,8 +141,9 @@ async def _persistence(client: Redis, info: dict[str, Any]) -> str:
     return "snapshots only" if saves else "nothing persists"
 
 
-async def _half(client: Redis, name: str, stream: str, decode: Any, now: int) -> HalfSeen:
+async def _half(client: Redis, name: str, now: int) -> HalfSeen:
     """One half by its newest summary. Without a newer one for 15 s, what calls itself live is so no more."""
+    stream, decode = TOPICS[name]
     entries: Any = await client.xrevrange(stream, count=1)
     try:
         summary = decode(entries[0][1]) if entries else None

@@ -14,25 +14,13 @@ import redis
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from processors.runtime.probes import bind
 from tests.families import FAMILIES
-from tests.servers import Server
+from tests.servers import Server, free_ports
 from tests.stack import Stack, running_stack, wait_for
 
 STAGES = ("collectors", "federation", "aggregators", "gateway")
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def free_ports(count: int) -> int:
-    """The first of so many ports in a row that are free."""
-    while True:
-        first = bind("127.0.0.1", 0)
-        try:
-            if [bind("127.0.0.1", port) for port in range(first, first + count)]:
-                return first
-        except (OSError, OverflowError):
-            continue
 
 
 @pytest.fixture(scope="module")

@@ -315,12 +315,6 @@ def test_a_state_directory_that_cannot_be_read_is_a_finding(tmp_path: Path, caps
         assert found["text"] == f"ARK_STATE_DIR cannot be read: {why}"
 
 
-def test_an_option_of_the_bus_that_cannot_be_used_is_a_finding(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert _bus_as_told(capsys, ARK_BUS_URL="redis://localhost:1/0?db=x")["text"] == NO_ADDRESS
-
-
 async def test_a_tokens_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "tokens")
     found = (await _examine(None, ARK_TOKENS_FILE=str(tmp_path / "tokens")))["tokens"]

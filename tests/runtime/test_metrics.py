@@ -23,6 +23,7 @@ from processors.runtime.settings import load_settings
 from processors.runtime.supervisor import with_metrics_ports
 from tests.collectors.helpers import until
 from tests.families import FAMILIES, ROOT, unit_of
+from tests.servers import free_ports
 
 open_metrics: Any = parser.text_string_to_metric_families
 OPEN = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -186,8 +187,7 @@ def programs(count: int) -> list[Program]:
 
 
 def test_each_program_gets_a_port_of_its_own() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_ports(3)
     given = with_metrics_ports(programs(3), load_settings({"ARK_METRICS_PORT": str(port)}))
     assert [each.environment for each in given] == [
         {"A": "b", "ARK_METRICS_PORT": str(port + number)} for number in range(3)

@@ -45,6 +45,7 @@ def test_every_setting_has_a_field() -> None:
         ("REDIS_URL", "redis://a?protocol=9", "has a value that protocol cannot take"),
         ("REDIS_URL", "rediss://a?db=x", "has a value that db cannot take"),
         ("REDIS_URL", "rediss://a?ssl_cert_reqs=never", "has a value that ssl_cert_reqs cannot take"),
+        ("ARK_BUS_URL", "redis+cluster://a,b?protocol=x", "has a value that protocol cannot take"),
         ("REDIS_URL", "redis://a?ssl_ca_certs=ca.pem", "must begin with rediss:// to have ssl_ca_certs"),
         ("REDIS_URL", "redis://a/b", "must name a database by its number, such as redis://host:6379/0"),
         ("ARK_SIMULATE", "yes", "must be one of auto, fallback, always, never"),
