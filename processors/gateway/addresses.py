@@ -1,12 +1,13 @@
-"""Where a request comes from, when proxies stand between: who is believed, and what they say."""
+"""Where a request comes from: whose page sent it, and when proxies stand between, who is believed."""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from processors.runtime.settings import Network
 
-__all__ = ["Address", "client_address", "is_trusted", "read_address", "same_place"]
+__all__ = ["Address", "client_address", "is_trusted", "read_address", "same_origin", "same_place"]
 
 Address: TypeAlias = IPv4Address | IPv6Address
 """Of a machine."""
@@ -49,3 +50,17 @@ def same_place(address: Address | None) -> str:
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address), _PLACE_BITS), strict=False))
     return str(address)
+
+
+def same_origin(origin: str | None, host: str | None) -> bool:
+    """Whether a page of `origin` may connect: only one that was served under the same host and port.
+
+    Programs that are no browsers send no Origin.
+    """
+    if origin is None:
+        return True
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and host is not None and parts.netloc.lower() == host.lower()

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final, Protocol, TypeAlias
 
-from processors.gateway.session import Meter
+from processors.gateway.meter import Meter
 from processors.gateway.traffic import Traffic
 from processors.runtime.logging import get_logger
 from schemas.frames import CLOSE_CODES, CloseCode

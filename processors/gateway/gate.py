@@ -12,8 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from processors.gateway.addresses import Address, client_address, is_trusted, read_address, same_place
-from processors.gateway.session import same_origin
+from processors.gateway.addresses import Address, client_address, is_trusted, read_address, same_origin, same_place
 from processors.gateway.tokens import ANYBODY, Visitor, parse_tokens
 from processors.runtime.logging import get_logger
 from processors.runtime.settings import Settings

@@ -15,7 +15,7 @@ from processors.gateway.encodings import JSON, MSGPACK, msgpack_of
 from processors.gateway.fanout import Client
 from processors.gateway.gate import Visitor
 from processors.gateway.hub import LEGACY_FEDERATION, LEGACY_MEMORY
-from processors.gateway.session import Ask, understand
+from processors.gateway.legacy_asks import Ask, understand
 from schemas import codec
 from schemas.frames import (
     CLOSE_CODES,

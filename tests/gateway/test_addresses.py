@@ -2,7 +2,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from processors.gateway.addresses import client_address, same_place
+from processors.gateway.addresses import client_address, same_origin, same_place
 
 PROXIES = (ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -38,3 +38,29 @@ def test_a_connection_that_has_gone_has_no_address() -> None:
 )
 def test_a_network_that_one_client_may_have_is_one_place(address: str, place: str) -> None:
     assert same_place(ip_address(address)) == place
+
+
+@pytest.mark.parametrize("origin", [None, "http://127.0.0.1:8101", "https://127.0.0.1:8101", "HTTP://127.0.0.1:8101"])
+def test_the_own_page_and_programs_may_connect(origin: str | None) -> None:
+    assert same_origin(origin, "127.0.0.1:8101")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "http://127.0.0.1:9999",
+        "http://127.0.0.1",
+        "null",
+        "",
+        "file://",
+        "http://[",
+        "http://127.0.0.1:8101@evil",
+    ],
+)
+def test_other_origins_may_not(origin: str) -> None:
+    assert not same_origin(origin, "127.0.0.1:8101")
+
+
+def test_an_origin_needs_a_host() -> None:
+    assert not same_origin("http://127.0.0.1:8101", None)

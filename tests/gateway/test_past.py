@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from processors.gateway import past, player
-from processors.gateway.session import EXCESS_PER_S
+from processors.gateway.meter import EXCESS_PER_S
 from tests.gateway.support import Gateway, World, eventually, sync
 from tests.gateway.talk import Talk, talking
 
