@@ -95,11 +95,18 @@ class Stack:
         return self._summary("/api/v1/memory", holds, timeout_s)
 
     def _summary(self, path: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any]:
-        def ask() -> dict[str, Any] | None:
-            summary = self.get(path)
-            return summary if summary is not None and holds(summary) else None
+        newest: dict[str, Any] | None = None
 
-        return wait_for("a summary as expected", ask, timeout_s)
+        def ask() -> dict[str, Any] | None:
+            nonlocal newest
+            newest = self.get(path)
+            return newest if newest is not None and holds(newest) else None
+
+        try:
+            return wait_for("a summary as expected", ask, timeout_s)
+        except AssertionError as error:
+            error.add_note(f"the newest: {newest}")
+            raise
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """The rows of the roster by their ids; none if the gateway does not answer."""

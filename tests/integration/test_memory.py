@@ -172,6 +172,8 @@ def test_two_nodes_on_one_bus_are_told_apart_and_added_up(tmp_path: Path) -> Non
                 put_file(first_ark, "f", "core")
                 put_file(second_ark, "f", "core")
                 put_execution(second_ark, "e", "error")
+                # They start meanwhile, which takes as long as `Stack.start` may.
+                stack.memory(lambda s: "node-b" in s["nodes"], 20)
                 summary = stack.memory(
                     lambda s: (
                         s["sessions_total"] == 5
