@@ -57,7 +57,7 @@ def doctor(settings: Settings, *, as_json: bool) -> int:
     except BusDown:
         pass  # it is found
     except (PulseError, ValueError) as error:
-        url, problem = None, str(error) if isinstance(error, PulseError) else "ARK_BUS_URL or bus.url is no address"
+        url, problem = None, str(error) if isinstance(error, PulseError) else "bus.url is no address"
     findings = asyncio.run(examine(settings, url, problem))
     if as_json:
         shown = [dict(zip(("name", "value", "origin"), row, strict=True)) for row in rows]

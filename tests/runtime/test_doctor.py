@@ -24,7 +24,6 @@ from schemas.metrics import SourceState
 from tests.servers import free_port
 
 Found = dict[str, Finding]
-NO_ADDRESS = "ARK_BUS_URL or bus.url is no address"
 ME = f"{Path('/proc/self/comm').read_text().strip()} (process {os.getpid()})"
 
 
@@ -304,7 +303,7 @@ def test_a_note_of_the_bus_that_is_no_address_is_a_finding(
     note: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bus.url").write_bytes(note)
-    assert _bus_as_told(capsys, ARK_STATE_DIR=str(tmp_path))["text"] == NO_ADDRESS
+    assert _bus_as_told(capsys, ARK_STATE_DIR=str(tmp_path))["text"] == "bus.url is no address"
 
 
 def test_a_state_directory_that_cannot_be_read_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
