@@ -4,6 +4,7 @@ import contextlib
 import gc
 import itertools
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,8 @@ __all__ = ["Server", "choose_server", "docker_answers", "free_port", "free_ports
 _PORTS: Final = 2_000
 # Below those that the kernel gives to outgoing connections, of which tests make many; another range in each worker.
 _FIRST_PORT: Final = 10_000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10)
-_numbers = itertools.count(os.getpid())
+# Another program of ours may begin at the same moment: not where that does, and not as tests seed it.
+_numbers = itertools.count(random.SystemRandom().randrange(_PORTS))
 
 
 class Server:

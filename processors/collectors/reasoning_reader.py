@@ -245,7 +245,8 @@ class ReasoningCollector:
             walked += len(rows)
             place = rows[-1].id - 1
         marks = [seen(row) for row in await reader.last(first - 1, _MARKED_ROWS)]
-        return begin(first - 1, marks, old=top)
+        # From the newest row before: what is not there between them may come late, as into any hole.
+        return begin(marks[0].id if marks else min(first - 1, 0), marks, old=top)
 
     async def _recall(self, cursor: Cursor) -> list[Event]:
         """The events for the lists of the newest, from before the cursor. Learns the stages there."""

@@ -98,6 +98,19 @@ async def test_a_row_that_is_written_below_the_newest_is_not_missed(
         await counts(bus, [10, 4], [])
 
 
+@pytest.mark.parametrize("old", [[], [2]])
+async def test_a_row_that_comes_late_below_those_of_the_first_start_is_not_missed(
+    bus: Bus, path: Path, writer: sqlite3.Connection, old: list[int]
+) -> None:
+    for row_id in old:
+        write_session(writer, "old", [], row_id=row_id, created_at=OLD)
+    write_session(writer, "first", [], row_id=6)
+    async with running(collector(bus, path).run()):
+        await counts(bus, [6], [])
+        write_session(writer, "late", [], row_id=4)
+        await counts(bus, [6, 4], [])
+
+
 async def test_a_first_start_counts_the_last_hour_and_recalls_what_was_before(
     bus: Bus, path: Path, writer: sqlite3.Connection
 ) -> None:
