@@ -23,11 +23,10 @@ from processors.runtime.probes import bind
 
 __all__ = ["Server", "choose_server", "docker_answers", "free_port", "free_ports", "redis_binary", "running_server"]
 
-
 _PORTS: Final = 2_000
 # Below those that the kernel gives to outgoing connections, of which tests make many; another range in each worker.
 _FIRST_PORT: Final = 10_000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10)
-# Another program of ours may begin at the same moment: not where that does, and not as tests seed it.
+# Another program of ours may begin at the same moment, at another place; no test's seed says where.
 _numbers = itertools.count(random.SystemRandom().randrange(_PORTS))
 
 

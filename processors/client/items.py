@@ -51,4 +51,5 @@ def streams_of(topic: str, partitions: int) -> dict[str, Decoder]:
     if topic == "peers":
         names = [*streams.live_partitions(partitions), streams.SIMULATED]
         return {streams.changes_key(name): codec.decode_roster_change for name in names}
-    return dict([topics.TOPICS[topic]])
+    stream, decode = topics.TOPICS[topic]
+    return {stream: decode}
